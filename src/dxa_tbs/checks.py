@@ -1,0 +1,113 @@
+"""Checks of the configuration that a type cannot express: ranges, and settings that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dxa_tbs.config import (
+    Config,
+    FolderConfig,
+    LabelRule,
+    PhantomConfig,
+    StratifiedSplitConfig,
+    Table1SplitConfig,
+    TableConfig,
+)
+from dxa_tbs.errors import Refusal
+
+MAX_SEED = 2**32 - 1
+
+
+def check_config(config: Config) -> None:
+    """Refuse what cannot run, before any data is touched.
+
+    Raises:
+        Refusal: names the first key that is wrong, its value and the way out.
+    """
+    problem = next(_problems(config), None)
+    if problem is not None:
+        raise Refusal(problem)
+
+
+def _problems(config: Config) -> Iterator[str]:
+    yield from _training_problems(config)
+    yield from _dataset_problems(config)
+    yield from _split_problems(config)
+    yield from _augmentation_problems(config)
+
+
+def _training_problems(config: Config) -> Iterator[str]:
+    trainer, optimizer = config.trainer, config.optimizer
+    yield from _outside("seed", config.seed, 0, MAX_SEED)
+    yield from _outside("trainer.epochs", trainer.epochs, 1)
+    yield from _outside("trainer.batch_size", trainer.batch_size, 2)  # BatchNorm needs two
+    if trainer.patience is not None:
+        yield from _outside("trainer.patience", trainer.patience, 1)
+    if not optimizer.lr > 0:
+        yield f"optimizer.lr={optimizer.lr}: must be above 0"
+    yield from _outside("optimizer.weight_decay", optimizer.weight_decay, 0)
+    momentum = getattr(optimizer, "momentum", 0.0)
+    if not 0 <= momentum < 1:
+        yield f"optimizer.momentum={momentum}: must be at least 0 and below 1"
+    for key in ("input_mean", "input_std"):
+        if len(getattr(config.model, key)) != 3:
+            yield f"model.{key}={getattr(config.model, key)}: needs three values, one per channel"
+    if min(config.model.input_std) <= 0:
+        yield f"model.input_std={config.model.input_std}: must be above 0"
+    if not 0 < config.evaluation.threshold < 1:
+        yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"
+
+
+def _dataset_problems(config: Config) -> Iterator[str]:
+    dataset, labels = config.dataset, config.labels
+    if labels.rule is LabelRule.three_class:
+        yield "labels.rule=three_class: the networks tell two classes only: use binary or extremes"
+    if labels.rule is LabelRule.extremes and labels.normal_min_tbs <= labels.degraded_max_tbs:
+        yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above labels.degraded_max_tbs={labels.degraded_max_tbs}"
+    for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
+        if not text or set(text) & set('/\\:*?"<>|') or text.startswith("."):
+            yield f"{key}={text}: names a folder: use letters, digits, - and _"
+    if isinstance(dataset, FolderConfig | TableConfig):
+        if not dataset.root.strip():
+            yield "dataset.root is empty: give dataset.root=<folder of the images>"
+        elif not Path(dataset.root).is_dir():
+            yield f"dataset.root={dataset.root}: no such folder"
+        if dataset.bits is not None:
+            yield from _outside("dataset.bits", dataset.bits, 8, 16)
+    if isinstance(dataset, PhantomConfig):
+        yield from _outside("dataset.seed", dataset.seed, 0, MAX_SEED)
+        for key in ("num_normal", "num_degraded", "tbs_reader_sd", "psf_cv", "thickness_sd_cm"):
+            yield from _outside(f"dataset.{key}", getattr(dataset, key), 0)
+
+
+def _split_problems(config: Config) -> Iterator[str]:
+    split = config.split
+    if isinstance(split, Table1SplitConfig | StratifiedSplitConfig):
+        yield from _outside("split.seed", split.seed, 0, MAX_SEED)
+    if isinstance(split, StratifiedSplitConfig):
+        shares = split.val_fraction, split.test_fraction
+        if min(shares) <= 0 or sum(shares) >= 1:
+            yield f"split.val_fraction={shares[0]}, split.test_fraction={shares[1]}: above 0, and together below 1"
+    if split.name == "external" and config.evaluate is None:
+        yield "split=external leaves nothing to train on: it goes with evaluate=<folder of a finished run>"
+
+
+def _augmentation_problems(config: Config) -> Iterator[str]:
+    augmentation = config.augmentation
+    for key in ("copies_per_normal", "copies_per_degraded"):
+        yield from _outside(f"augmentation.{key}", getattr(augmentation, key), 0)
+    yield from _outside("augmentation.flip_probability", augmentation.flip_probability, 0, 1)
+    yield from _outside("augmentation.max_rotation_deg", augmentation.max_rotation_deg, 0, 45)
+    least, greatest = augmentation.min_brightness_change, augmentation.max_brightness_change
+    if not 0 <= least <= greatest < 1:
+        yield (
+            f"augmentation.min_brightness_change={least}, max_brightness_change={greatest}: "
+            "must rise, from 0 on and below 1"
+        )
+
+
+def _outside(key: str, value: float, least: float, greatest: float | None = None) -> Iterator[str]:
+    if value < least or (greatest is not None and value > greatest):
+        limit = f"at least {least}" if greatest is None else f"between {least} and {greatest}"
+        yield f"{key}={value}: must be {limit}"

@@ -1,0 +1,92 @@
+"""What every entry shares: one line instead of a stack trace for what a user gave wrong, the nearest valid name in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import re
+import sys
+import typing
+from collections.abc import Iterator
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from dxa_tbs.config import SCHEMAS, Config
+from dxa_tbs.errors import Refusal
+
+TRACE = "HYDRA_FULL_ERROR"  # set to 1 by the user: Hydra's and our stack traces instead
+
+
+@contextlib.contextmanager
+def one_line_refusals() -> Iterator[None]:
+    """Print what a user gave wrong as one line on stderr and exit with status 1; faults of ours keep their trace."""
+    if os.environ.get(TRACE) == "1":
+        yield
+        return
+    os.environ[TRACE] = "1"  # Hydra then hands its exceptions on instead of printing them its own way
+    try:
+        yield
+    except Refusal as refusal:
+        print_refusal(refusal)
+        sys.exit(1)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        print(f"dxa_tbs: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("dxa_tbs: stopped; the same command again starts what was not finished anew", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        del os.environ[TRACE]
+
+
+def print_refusal(refusal: Refusal) -> None:
+    print("\n  ".join([f"dxa_tbs: {refusal}", *refusal.details]), file=sys.stderr)
+
+
+def explain(error: Exception) -> str:
+    """Return one line that says what was typed wrong and what was probably meant."""
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: no such option{_nearest(option, error.options)}; there are {', '.join(error.options)}"
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
+        causes.append(cause)
+    text = "\n".join(str(cause) for cause in causes)
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
+    if wrong := re.search(r"Error merging override (\S+)", text):
+        return f"{wrong[1]}: {_first_line(causes[-1])}"
+    if in_file := re.search(r"In '([^']+)': .*Key '([^']+)' not in '", text):
+        return f"conf/{in_file[1]}.yaml: {in_file[2]}: no such setting{_nearest(in_file[2], _all_keys())}"
+    if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
+        mark = causes[-1].problem_mark
+        return f"{mark.name}, line {mark.line + 1}: {causes[-1].problem}"
+    return _first_line(causes[0])
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    """Return `: did you mean ...?` if something valid is near: by spelling, or the same last part elsewhere."""
+    same_last = [key for key in valid if key.split(".")[-1] == name.split(".")[-1]]
+    near = same_last or difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+def _all_keys() -> list[str]:
+    """Return every key of every schema, and the groups: model, trainer.epochs, optimizer.momentum, ..."""
+
+    def walk(schema: type, prefix: str) -> Iterator[str]:
+        for name, declared in typing.get_type_hints(schema).items():
+            yield prefix + name
+            kinds = SCHEMAS.get(name, {}).values() if not prefix else ()
+            for kind in kinds or ([declared] if dataclasses.is_dataclass(declared) else []):
+                yield from walk(kind, f"{prefix}{name}.")
+
+    return sorted({*walk(Config, ""), "recipe", "experiment"})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

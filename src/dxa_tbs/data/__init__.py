@@ -1,0 +1,1 @@
+"""Who is in the cohort, what their images show, and which of them trains, validates and tests."""

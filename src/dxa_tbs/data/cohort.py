@@ -1,0 +1,191 @@
+"""Who is in the cohort: from class folders or from a table, to one row per image. No pixels here.
+
+A cohort is a DataFrame sorted by image_id with the columns
+    image_id, patient_id   str; unique, and shared by the images of one patient
+    tbs                    float, NaN where unknown
+    label                  0 Normal, 1 Degraded
+    roi_x0 .. roi_y1       box around L1-L4 in pixels of the frame, where known
+    source                 where the frame comes from: a Path, or a phantom's Candidate
+and the subgroup columns the configuration names. Example: P0-000017, P0-000017, 1.243, 0, 104.2, 31.0, 178.5, 246.8, ...
+
+File names are never trusted to be anonymous: an identifier made from one is a hash of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.config import LabelSource
+from dxa_tbs.data.labels import DEGRADED, NORMAL, PLAUSIBLE_TBS
+from dxa_tbs.errors import Refusal
+
+log = logging.getLogger("dxa_tbs.data")
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+ROI_COLUMNS = ("roi_x0", "roi_y0", "roi_x1", "roi_y1")
+
+
+def read_folder(root: Path, *, class_folders: tuple[str, str]) -> pd.DataFrame:
+    """Return the cohort of a folder that holds one folder of images per class (Normal first).
+
+    Raises:
+        Refusal: a folder is missing or holds no image.
+    """
+    rows = []
+    for label, name in ((NORMAL, class_folders[0]), (DEGRADED, class_folders[1])):
+        folder = root / name
+        key = f"dataset.{'normal' if label == NORMAL else 'degraded'}_folder={name}"
+        if not folder.is_dir():
+            there = ", ".join(sorted(path.name for path in _subfolders(root))) or "no folder"
+            raise Refusal(f"{key}: {root} holds no such folder, it holds {there}: name the one that is meant")
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
+            raise Refusal(f"{key}: no image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)})")
+        if others := sorted({path.suffix or path.name for path in set(files) - set(images)}):
+            log.warning("%s: %d files are no images and stay out: %s", folder, len(files) - len(images), " ".join(others))
+        rows += [{"label": label, "source": path, "image_id": pseudonym(path.relative_to(root))} for path in images]
+    table = pd.DataFrame(rows)
+    table["patient_id"], table["tbs"] = table["image_id"], np.nan
+    return _ordered(table)
+
+
+def read_table(
+    csv: Path,
+    *,
+    root: Path,
+    label_from: LabelSource,
+    label_names: tuple[str, str],
+    label: Callable[[np.ndarray], np.ndarray],
+    keep: Sequence[str],
+) -> pd.DataFrame:
+    """Return the cohort of a CSV file (comma, semicolon or tab; decimal point or comma; UTF-8).
+
+    Args:
+        csv: needs the columns path, patient_id, and tbs or label; may have image_id and the ROI columns.
+        root: where relative paths start.
+        label_from: see conf/dataset/table.yaml.
+        label_names: what the label column calls Normal and Degraded.
+        label: TBS to class, NaN for what is left out.
+        keep: further columns to keep where the table has them.
+
+    Raises:
+        Refusal: the file or a column is missing, or some rows cannot be used; all of them are listed.
+    """
+    cells = _read_cells(csv)
+    _require_columns(cells, csv, label_from)
+    problems: list[str] = []
+
+    def complain(rows: pd.Series, what: str | pd.Series) -> None:
+        texts = what if isinstance(what, pd.Series) else pd.Series(what, index=cells.index)
+        problems.extend(f"line {index + 2}: {texts[index]}" for index in cells.index[rows])
+
+    sources = cells["path"].map(lambda path: Path(os.path.normpath(root / path.replace("\\", "/"))))
+    complain(cells["path"] == "", "path is empty")
+    complain((cells["path"] != "") & ~sources.map(Path.is_file), cells["path"] + " does not exist")
+    complain(sources.map(os.path.normcase).duplicated(keep=False), cells["path"] + " is listed more than once")
+    complain(cells["patient_id"] == "", "patient_id is empty")
+
+    table = pd.DataFrame({"patient_id": cells["patient_id"], "source": sources})
+    if "image_id" in cells:
+        table["image_id"] = cells["image_id"]
+        complain(cells["image_id"] == "", "image_id is empty")
+        complain((cells["image_id"] != "") & cells["image_id"].duplicated(keep=False), "image_id occurs more than once")
+    else:
+        table["image_id"] = cells["path"].map(lambda path: pseudonym(Path(path)))
+    table["tbs"] = _numbers(cells, "tbs", complain) if "tbs" in cells else np.nan
+    complain(table["tbs"].notna() & ~table["tbs"].between(*PLAUSIBLE_TBS), "tbs is not a TBS (0.3 to 2.2)")
+    table["label"] = _labels(cells, table["tbs"], label_from, label_names, label, complain)
+    for column in ROI_COLUMNS if set(ROI_COLUMNS) <= set(cells.columns) else ():
+        table[column] = _numbers(cells, column, complain)
+    for column in [name for name in keep if name in cells]:
+        numbers = pd.to_numeric(cells[column].str.replace(",", "."), errors="coerce")
+        table[column] = cells[column] if (numbers.isna() & (cells[column] != "")).any() else numbers
+    if problems:
+        bad = len({line.split(":")[0] for line in problems})
+        raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: mend or remove them", problems)
+    return _ordered(table)
+
+
+def leave_out_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have a class under the label rule, saying how many have none."""
+    labelled = table["label"].notna()
+    if not labelled.all():
+        log.warning("%d of %d images are of neither class under labels.rule and stay out", (~labelled).sum(), len(table))
+    return table[labelled].astype({"label": int}).reset_index(drop=True)
+
+
+def pseudonym(path: Path) -> str:
+    """Return an identifier for a file that says nothing of its name: 12 hex digits."""
+    return hashlib.sha256(path.as_posix().encode()).hexdigest()[:12]
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("image_id").reset_index(drop=True)
+
+
+def _subfolders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise Refusal(f"dataset.root={root} is not a folder")
+    return [path for path in root.iterdir() if path.is_dir()]
+
+
+def _read_cells(csv: Path) -> pd.DataFrame:
+    """Return the file's cells as stripped text, empty where missing, the column names in lower case."""
+    if not csv.is_file():
+        raise Refusal(f"dataset.table: {csv} does not exist: give dataset.root=<folder> and dataset.table=<csv>")
+    try:
+        head = csv.open(encoding="utf-8-sig").readline()
+        separator = max(",;\t", key=head.count)
+        cells = pd.read_csv(csv, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise Refusal(f"{csv} is not a CSV file in UTF-8: {error}") from None
+    cells.columns = cells.columns.str.strip().str.lower()
+    if cells.empty:
+        raise Refusal(f"{csv} has no rows below its header")
+    return cells.apply(lambda column: column.str.strip())
+
+
+def _require_columns(cells: pd.DataFrame, csv: Path, label_from: LabelSource) -> None:
+    needed = {"path", "patient_id"} | ({label_from.value} if label_from is not LabelSource.auto else set())
+    lacking = sorted(needed - set(cells.columns))
+    if not {"tbs", "label"} & set(cells.columns):
+        lacking.append("tbs or label")
+    if lacking:
+        raise Refusal(f"{csv}: no column {', '.join(lacking)}; it has {', '.join(cells.columns)}")
+
+
+def _labels(
+    cells: pd.DataFrame,
+    tbs: pd.Series,
+    label_from: LabelSource,
+    names: tuple[str, str],
+    label: Callable[[np.ndarray], np.ndarray],
+    complain: Callable[[pd.Series, str], None],
+) -> pd.Series:
+    """Return 0, 1 or NaN (left out by the rule), complaining of rows without any source of a label."""
+    by_name = cells["label"].map({names[0]: float(NORMAL), names[1]: float(DEGRADED)}) if "label" in cells else None
+    if label_from is LabelSource.label or "tbs" not in cells:
+        assert by_name is not None
+        complain(by_name.isna(), f"label is neither {names[0]} nor {names[1]} (dataset.normal_label, degraded_label)")
+        return by_name
+    by_tbs = pd.Series(label(tbs.to_numpy()), index=tbs.index)
+    complain(tbs.isna(), "tbs is missing")
+    if by_name is not None and label_from is LabelSource.auto:
+        differ = by_tbs.notna() & (by_name != by_tbs)
+        complain(differ, "label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label")
+    return by_tbs
+
+
+def _numbers(cells: pd.DataFrame, column: str, complain: Callable[[pd.Series, str], None]) -> pd.Series:
+    text = cells[column].str.replace(",", ".")
+    numbers = pd.to_numeric(text, errors="coerce")
+    complain(numbers.isna() & (text != ""), f"{column} is not a number")
+    return numbers

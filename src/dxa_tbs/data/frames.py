@@ -1,0 +1,64 @@
+"""One image file to one frame of grey levels. Nothing is guessed: what is not plainly grey is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_COLOUR_DIFFERENCE = 16  # between the channels of a grey picture saved as colour (JPEG rounds)
+DEEP_MODES = ("I;16", "I;16B", "I;16L")
+
+
+class UnusableImage(Exception):  # noqa: N818 - gathered, then refused together
+    """Why a file is no frame."""
+
+
+def decode(path: Path) -> np.ndarray:
+    """Return the frame, (H, W), uint8 or (16-bit files) uint16.
+
+    Reads PNG, TIFF, BMP and JPEG: grey, grey with an opaque alpha, and grey saved as colour or with a palette.
+
+    Raises:
+        UnusableImage: unreadable or truncated, coloured, transparent, of several pages, or of another depth.
+    """
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise UnusableImage(f"holds {image.n_frames} pages, not one")  # type: ignore[attr-defined]
+            return _grey(image)
+    except UnidentifiedImageError:
+        raise UnusableImage("is not an image") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnusableImage(f"cannot be read ({error})") from None
+
+
+def is_deep(path: Path) -> bool:
+    """Return whether the header speaks of 16-bit grey levels; an unreadable file counts as shallow."""
+    try:
+        with Image.open(path) as image:
+            return image.mode in DEEP_MODES
+    except OSError:
+        return False
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    if image.mode in DEEP_MODES:
+        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("L", "1"):
+        return np.asarray(image.convert("L"))
+    if image.mode not in ("LA", "P", "PA", "RGB", "RGBA"):
+        raise UnusableImage(f"has pixels of mode {image.mode}, not 8- or 16-bit grey")
+    if image.tile and "16" in str(image.tile[0][3]):
+        raise UnusableImage("has 16-bit colour, of which only the upper half would be read: save it as grey")
+    return _grey_of_colour(np.asarray(image.convert("RGBA")).astype(np.int16))
+
+
+def _grey_of_colour(pixels: np.ndarray) -> np.ndarray:
+    colours, alpha = pixels[..., :3], pixels[..., 3]
+    if alpha.min() < 255:
+        raise UnusableImage("has transparent pixels: save it without an alpha channel")
+    if np.ptp(colours, axis=-1).max() > MAX_COLOUR_DIFFERENCE:
+        raise UnusableImage("is coloured (a drawn-in region, a screenshot?): export the raw grey image")
+    return colours[..., 1].astype(np.uint8)

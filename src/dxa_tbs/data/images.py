@@ -1,0 +1,169 @@
+"""The pixels of a cohort: decoded and cropped once, uint8, kept in a cache that knows what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import scipy
+from filelock import FileLock
+from PIL import Image
+from tqdm import tqdm
+
+from dxa_tbs.config import Fit
+from dxa_tbs.data.cohort import ROI_COLUMNS
+from dxa_tbs.data.frames import UnusableImage, decode, is_deep
+from dxa_tbs.data.phantom import render
+from dxa_tbs.errors import Refusal
+from dxa_tbs.records import replace_folder, sha256_of_array, sha256_of_file
+
+log = logging.getLogger("dxa_tbs.data")
+
+SIZE_PX = 224
+VERSION = 1  # raise when a change moves a pixel: cached images then count as stale
+
+Source = Path | render.Candidate
+
+
+@dataclass(frozen=True)
+class Images:
+    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each."""
+
+    pixels: np.ndarray
+    sha256: list[str]
+
+
+def hash_sources(table: pd.DataFrame) -> list[str]:
+    """Return what identifies the content of each row's frame: the SHA-256 of its file, or of the phantom's recipe."""
+    libraries = f"{render.VERSION} numpy {np.__version__} scipy {scipy.__version__}"
+
+    def digest(source: Source) -> str:
+        if isinstance(source, Path):
+            return sha256_of_file(source)
+        return hashlib.sha256(f"{source} {libraries}".encode()).hexdigest()
+
+    jobs = (joblib.delayed(digest)(source) for source in table["source"])
+    return list(joblib.Parallel(n_jobs=-1, prefer="threads")(jobs))
+
+
+def load_images(
+    table: pd.DataFrame, source_sha256: list[str], *, fit: Fit, bits: int | None, cache_dir: Path
+) -> Images:
+    """Return the images of a cohort, from the cache where it has them.
+
+    Args:
+        source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
+        fit: crop (around the region of interest, else the image's centre, no interpolation) or resize.
+        bits: in use of 16-bit files; None: the fewest of 10, 12, 14, 16 that hold the cohort's largest value.
+
+    Raises:
+        Refusal: some files cannot be used; all of them are listed.
+    """
+    rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
+    recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]
+    entry = cache_dir / f"images-{key}"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_dir / f"images-{key}.lock"):
+        if not entry.is_dir():
+            with replace_folder(entry) as folder:
+                _build_entry(folder, table, rois, fit=fit, bits=bits)
+    notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
+    for text in notes["warnings"]:
+        log.warning(text)
+    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"])
+
+
+def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    """Return the 224 x 224 window around the middle of `roi` (x0, y0, x1, y1 in pixels; NaN: of the frame).
+
+    The window stays within the frame; where the frame is smaller, black is put around it.
+    """
+    height, width = frame.shape
+    middle_x, middle_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
+    left = int(np.clip(round(middle_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
+    top = int(np.clip(round(middle_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
+    window = frame[top : top + SIZE_PX, left : left + SIZE_PX]
+    missing = [(SIZE_PX - size) for size in window.shape]
+    return np.pad(window, [(gap // 2, gap - gap // 2) for gap in missing])
+
+
+def resize_frame(frame: np.ndarray) -> np.ndarray:
+    """Return the whole frame at 224 x 224, bilinear and antialiased; its texture is not what it was."""
+    return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
+
+
+def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fit, bits: int | None) -> None:
+    """Write images.npy, and notes.json: what was found on the way, and (private) which file each image came from."""
+    sources: list[Source] = list(table["source"])
+    deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
+    bits = bits or (_bits_in_use(deep) if deep else 8)
+    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
+    unusable, sha256, num_padded = [], [], 0
+    for row, (image, text, is_padded) in enumerate(_read_all(sources, rois, fit=fit, bits=bits)):
+        if image is None:
+            unusable.append(f"{sources[row]} {text}")
+            continue
+        pixels[row] = image
+        sha256.append(sha256_of_array(image))
+        num_padded += is_padded
+    if unusable:
+        raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
+    pixels.flush()
+    warnings = []
+    if deep:
+        warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")
+    if num_padded:
+        warnings.append(f"{num_padded} images are smaller than {SIZE_PX} x {SIZE_PX} pixels: black was put around them")
+    files = dict(zip(table["image_id"], map(str, sources), strict=True)) if isinstance(sources[0], Path) else {}
+    notes = {"warnings": warnings, "sha256": sha256, "files": files}
+    (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
+
+
+def _read_all(
+    sources: list[Source], rois: np.ndarray, *, fit: Fit, bits: int
+) -> Iterator[tuple[np.ndarray | None, str, bool]]:
+    """Yield image, what is wrong with it, and whether it was padded, in order; phantoms in processes, files in threads."""
+    is_phantom = not isinstance(sources[0], Path)
+    jobs = (joblib.delayed(_read_one)(source, roi, fit, bits) for source, roi in zip(sources, rois, strict=True))
+    parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
+    verb = "rendering" if is_phantom else "decoding"
+    yield from tqdm(parallel(jobs), total=len(sources), desc=verb, unit="image", disable=None, leave=False)
+
+
+def _read_one(source: Source, roi: np.ndarray, fit: Fit, bits: int) -> tuple[np.ndarray | None, str, bool]:
+    if not isinstance(source, Path):
+        frame = render.read_frame(source)
+    else:
+        try:
+            frame = decode(source)
+        except UnusableImage as reason:
+            return None, str(reason), False
+    if frame.dtype == np.uint16:
+        if int(frame.max()) >> bits:
+            return None, f"holds {frame.max()}, more than dataset.bits={bits} allows", False
+        frame = (frame >> (bits - 8)).astype(np.uint8)
+    if fit is Fit.resize:
+        return resize_frame(frame), "", False
+    height, width = frame.shape
+    if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
+        return None, f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels", False
+    return crop_frame(frame, roi), "", min(frame.shape) < SIZE_PX
+
+
+def _bits_in_use(paths: list[Path]) -> int:
+    def largest(path: Path) -> int:
+        try:
+            return int(decode(path).max())
+        except UnusableImage:
+            return 0  # listed when the images are read
+
+    top = max(joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(largest)(path) for path in paths))
+    return min(bits for bits in (10, 12, 14, 16) if not top >> bits)

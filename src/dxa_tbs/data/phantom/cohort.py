@@ -1,0 +1,95 @@
+"""The phantom's patients as a cohort, and the cohort as a hospital would hand it over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from dxa_tbs.data.phantom.population import recorded_tbs
+from dxa_tbs.data.phantom.render import Candidate, read_frame
+from dxa_tbs.errors import Refusal
+
+SCANNER = "phantom"  # stands in the table, so that an exported cohort is still known to be synthetic
+GIVE_UP_AFTER = 1000  # candidates per wanted patient
+
+
+def phantom_cohort(
+    *,
+    seed: int,
+    wanted: tuple[int, int],
+    label: Callable[[np.ndarray], np.ndarray],
+    has_signal: bool,
+    tbs_reader_sd: float,
+    psf_cv: float,
+    thickness_sd_cm: float,
+) -> pd.DataFrame:
+    """Return the cohort's table (columns: see `dxa_tbs.data.cohort`) without rendering any image.
+
+    Candidates come in the order of their index; each is taken until its class is full.
+
+    Args:
+        wanted: numbers of Normal and of Degraded patients.
+        label: TBS to class, as `dxa_tbs.data.labels.label_tbs`.
+
+    Raises:
+        Refusal: a class is so rare under `label` that it cannot be filled.
+    """
+    missing = list(wanted)
+    rows = []
+    for index in range(GIVE_UP_AFTER * sum(wanted)):
+        if not any(missing):
+            break
+        candidate = Candidate(seed, index, psf_cv, thickness_sd_cm)
+        patient = candidate.patient()
+        tbs = recorded_tbs(candidate.stream("record"), patient, has_signal=has_signal, reader_sd=tbs_reader_sd)
+        group = label(np.array(tbs)).item()
+        if np.isnan(group) or not missing[int(group)]:
+            continue
+        missing[int(group)] -= 1
+        name = f"P{seed}-{index:06d}"
+        roi = dict(zip(("roi_x0", "roi_y0", "roi_x1", "roi_y1"), patient.spine.roi_px(), strict=True))
+        rows.append(
+            {
+                "image_id": name,
+                "patient_id": name,
+                "tbs": tbs,
+                "label": int(group),
+                **roi,
+                "age": round(patient.age, 1),
+                "bmi": round(patient.bmi, 1),
+                "scanner": SCANNER,
+                "source": candidate,
+            }
+        )
+    if any(missing):
+        raise Refusal(
+            f"labels: {missing[0]} Normal and {missing[1]} Degraded phantom patients could not be found among "
+            f"{GIVE_UP_AFTER * sum(wanted)}: bring labels.degraded_max_tbs nearer to 1.2"
+        )
+    return pd.DataFrame(rows)
+
+
+def export_cohort(table: pd.DataFrame, folder: Path) -> Path:
+    """Write every frame as an 8-bit PNG below `folder`, and cohort.csv beside them; return the CSV's path."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    table = table.assign(path=[f"images/{image_id}.png" for image_id in table["image_id"]])
+    jobs = (joblib.delayed(_write_frame)(row.source, folder / row.path) for row in table.itertuples())
+    written = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")(jobs)
+    for _ in tqdm(written, total=len(table), desc="phantom", unit="image", disable=None):
+        pass
+    csv = folder / "cohort.csv"
+    first = ["image_id", "patient_id", "path", "tbs"]
+    rest = [name for name in table.columns if name not in (*first, "label", "source")]
+    table[first + rest].to_csv(csv, index=False)
+    return csv
+
+
+def _write_frame(candidate: Candidate, path: Path) -> None:
+    Image.fromarray(read_frame(candidate)).save(path)

@@ -1,0 +1,141 @@
+"""From the settings of dataset, labels, split and augmentation to one table and its pixels."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.config import (
+    AugmentationConfig,
+    DatasetConfig,
+    ExternalSplitConfig,
+    FileSplitConfig,
+    Fit,
+    FolderConfig,
+    LabelsConfig,
+    PhantomConfig,
+    SplitConfig,
+    StratifiedSplitConfig,
+    Table1SplitConfig,
+    TableConfig,
+)
+from dxa_tbs.data import split as splitting
+from dxa_tbs.data.audit import check_pixels
+from dxa_tbs.data.augment import augment, plan_copies
+from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
+from dxa_tbs.data.images import load_images
+from dxa_tbs.data.labels import label_tbs
+from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
+from dxa_tbs.records import sha256_of_array
+
+log = logging.getLogger("dxa_tbs.data")
+
+SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "tbs", "origin", "sha256"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Attributes: one row per image, copies last (split.csv); the pixels, uint8 (N, 224, 224), in the same order."""
+
+    table: pd.DataFrame
+    pixels: np.ndarray
+
+    def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixels and labels of one split."""
+        rows = np.flatnonzero(self.table["split"] == name)
+        return self.pixels[rows], self.table["label"].to_numpy()[rows]
+
+    def is_synthetic(self) -> bool:
+        """Return whether any image is a phantom's, also one that was exported and read back."""
+        return "scanner" in self.table and bool((self.table["scanner"] == SCANNER).any())
+
+
+def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
+    """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`), without any pixels."""
+    label = functools.partial(
+        label_tbs, rule=labels.rule, degraded_max=labels.degraded_max_tbs, normal_min=labels.normal_min_tbs
+    )
+    if isinstance(dataset, PhantomConfig):
+        return phantom_cohort(
+            seed=dataset.seed,
+            wanted=(dataset.num_normal, dataset.num_degraded),
+            label=label,
+            has_signal=dataset.has_signal,
+            tbs_reader_sd=dataset.tbs_reader_sd,
+            psf_cv=dataset.psf_cv,
+            thickness_sd_cm=dataset.thickness_sd_cm,
+        )
+    if isinstance(dataset, FolderConfig):
+        return read_folder(Path(dataset.root), class_folders=(dataset.normal_folder, dataset.degraded_folder))
+    assert isinstance(dataset, TableConfig)
+    split_column = [split.column] if isinstance(split, FileSplitConfig) and split.path is None else []
+    table = read_table(
+        Path(dataset.root, dataset.table),
+        root=Path(dataset.root),
+        label_from=dataset.label_from,
+        label_names=(dataset.normal_label, dataset.degraded_label),
+        label=label,
+        keep=[*dataset.subgroups, *split_column],
+    )
+    return leave_out_unlabelled(table)
+
+
+def split_cohort(cohort: pd.DataFrame, split: SplitConfig) -> pd.Series:
+    """Return train, val or test for each row of the cohort."""
+    if isinstance(split, Table1SplitConfig):
+        counts = {name: (getattr(split, name).normal, getattr(split, name).degraded) for name in splitting.SPLITS}
+        return splitting.split_by_counts(cohort, counts, seed=split.seed)
+    if isinstance(split, StratifiedSplitConfig):
+        fractions = {"val_fraction": split.val_fraction, "test_fraction": split.test_fraction}
+        return splitting.split_by_fractions(cohort, **fractions, seed=split.seed)
+    if isinstance(split, FileSplitConfig):
+        return splitting.split_from_file(cohort, Path(split.path) if split.path else None, column=split.column)
+    assert isinstance(split, ExternalSplitConfig)
+    return pd.Series("test", index=cohort.index)
+
+
+def prepare_images(
+    cohort: pd.DataFrame, *, fit: Fit, bits: int | None, subgroups: list[str], cache_dir: Path
+) -> Prepared:
+    """Return the originals of a cohort that has the columns split and source_sha256.
+
+    Raises:
+        Refusal: an image cannot be used, or is there twice on two sides.
+    """
+    images = load_images(cohort, list(cohort["source_sha256"]), fit=fit, bits=bits, cache_dir=cache_dir)
+    columns = SPLIT_COLUMNS + [name for name in subgroups if name in cohort and name not in SPLIT_COLUMNS]
+    table = cohort.assign(origin="", sha256=images.sha256)[columns]
+    check_pixels(table)
+    return Prepared(table, images.pixels)
+
+
+def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepared:
+    """Return the originals and, behind them, the augmented copies of train and val."""
+    plan = plan_copies(data.table, per_normal=how.copies_per_normal, per_degraded=how.copies_per_degraded, seed=seed)
+    if plan.empty:
+        return data
+    if how.copies_per_normal != how.copies_per_degraded and how.max_rotation_deg > 0:
+        log.warning(
+            "augmentation=%s interpolates %.0f %% of the Degraded and %.0f %% of the Normal training images: a network "
+            "can learn the interpolation instead of the bone; augmentation=balanced treats the classes alike",
+            *(how.name, *(100 * share / (1 + share) for share in (how.copies_per_degraded, how.copies_per_normal))),
+        )
+    pixels = [
+        augment(
+            data.pixels[row],
+            image_id=image_id,
+            seed=seed,
+            flip_probability=how.flip_probability,
+            max_rotation_deg=how.max_rotation_deg,
+            brightness_change=(how.min_brightness_change, how.max_brightness_change),
+            interpolation=how.interpolation,
+        )
+        for row, image_id in zip(plan.index, plan["image_id"], strict=True)
+    ]
+    plan = plan.assign(sha256=[sha256_of_array(image) for image in pixels])
+    return Prepared(pd.concat([data.table, plan], ignore_index=True), np.concatenate([data.pixels, np.stack(pixels)]))

@@ -1,0 +1,104 @@
+"""Which images train, validate and test. A patient is on one side only, whatever the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from dxa_tbs.data.labels import CLASS_NAMES
+from dxa_tbs.errors import Refusal
+
+SPLITS = ("train", "val", "test")
+
+
+def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]], *, seed: int) -> pd.Series:
+    """Return train, val or test for each row, with exactly so many Normal and Degraded images in each.
+
+    Patients are drawn in random order, those with most images first; a patient goes where all of theirs still fit.
+
+    Args:
+        counts: split to (Normal, Degraded).
+
+    Raises:
+        Refusal: the cohort has other counts, or patients with several images leave no exact fit.
+    """
+    present = np.bincount(cohort["label"], minlength=2)
+    wanted = np.sum(list(counts.values()), axis=0)
+    if (present != wanted).any():
+        raise Refusal(
+            f"split=table1 needs exactly {_of_each(wanted)} images and the cohort has {_of_each(present)}: "
+            "use split=stratified, or split=file"
+        )
+    patients = pd.crosstab(cohort["patient_id"], cohort["label"]).reindex(columns=[0, 1], fill_value=0)
+    patients = patients.sample(frac=1, random_state=seed)
+    patients = patients.iloc[np.argsort(-patients.sum(axis=1).to_numpy(), kind="stable")]
+    room = {name: np.array(counts[name]) for name in ("test", "val", "train")}
+    side = {}
+    for patient, images in zip(patients.index, patients.to_numpy(), strict=True):
+        place = next((name for name, left in room.items() if (images <= left).all()), None)
+        if place is None:
+            raise Refusal(
+                "split=table1: patients with several images leave no way to reach its counts exactly: use split=stratified"
+            )
+        room[place] -= images
+        side[patient] = place
+    return cohort["patient_id"].map(side)
+
+
+def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int) -> pd.Series:
+    """Return train, val or test for each row: shares of the patients, the same mix of classes in each.
+
+    A patient with any Degraded image counts as Degraded.
+
+    Raises:
+        Refusal: a class has too few patients to be in every split.
+    """
+    patients = cohort.groupby("patient_id")["label"].max()
+    num_test, num_val = (round(fraction * len(patients)) for fraction in (test_fraction, val_fraction))
+    try:
+        rest, test = train_test_split(patients, test_size=num_test, stratify=patients, random_state=seed)
+        train, val = train_test_split(rest, test_size=num_val, stratify=rest, random_state=seed)
+    except ValueError as error:
+        raise Refusal(f"split=stratified: {len(patients)} patients are too few for these shares ({error})") from None
+    side = {patient: name for name, part in zip(SPLITS, (train, val, test), strict=True) for patient in part.index}
+    return cohort["patient_id"].map(side)
+
+
+def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> pd.Series:
+    """Return train, val or test for each row as a CSV says, or (path None) the cohort's own column.
+
+    The CSV names images (image_id) or patients (patient_id); rows of augmented images (origin) do not count.
+
+    Raises:
+        Refusal: the file, the column or an image is missing from it, or it holds another word.
+    """
+    origin = f"split.path={path}" if path else "split=file: the cohort's table"
+    if path is None:
+        side = cohort[column] if column in cohort else None
+    else:
+        if not path.is_file():
+            raise Refusal(f"{origin} does not exist")
+        given = pd.read_csv(path, dtype=str, keep_default_na=False)
+        key = next((name for name in ("image_id", "patient_id") if name in given), None)
+        if key is None:
+            raise Refusal(f"{origin} has neither image_id nor patient_id; it has {', '.join(given.columns)}")
+        if "origin" in given:
+            given = given[given["origin"] == ""]
+        pairs = given[[key, column]].drop_duplicates() if column in given else None
+        if pairs is not None and pairs[key].duplicated().any():
+            raise Refusal(f"{origin} puts {pairs[key][pairs[key].duplicated()].iloc[0]} in two splits")
+        side = None if pairs is None else cohort[key].map(pairs.set_index(key)[column])
+    if side is None:
+        raise Refusal(f"{origin} has no column {column}: say split.column=<the one that holds train, val or test>")
+    if not (known := side.isin(SPLITS)).all():
+        odd = [f"{cohort['image_id'][row]}: {side[row]}" for row in cohort.index[~known]]
+        raise Refusal(f"{origin}: {len(odd)} images are in none of {', '.join(SPLITS)}", odd)
+    return side
+
+
+def _of_each(counts: np.ndarray) -> str:
+    return " and ".join(f"{count} {name}" for count, name in zip(counts, CLASS_NAMES, strict=True))

@@ -1,0 +1,35 @@
+"""The software and the machine a run ran on, as far as neither needs torch."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("dxa-tbs", "torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "hydra-core", "omegaconf")
+
+
+def describe_software() -> dict[str, Any]:
+    """Return versions, platform and, in a checkout, the commit with a + where files differ from it."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "git_commit": _git_commit(Path(__file__).resolve().parents[2]),
+    }
+
+
+def _git_commit(top: Path) -> str | None:
+    if not (top / ".git").exists():
+        return None
+
+    def git(*command: str) -> str:
+        answer = subprocess.run(["git", "-C", top, *command], capture_output=True, text=True, timeout=10, check=True)
+        return answer.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

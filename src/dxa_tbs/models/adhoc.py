@@ -1,0 +1,50 @@
+"""The ad hoc networks of the paper (Fig. 3, Table II): convolutional blocks, then fully connected layers.
+
+The four parameter counts of Table II pin down what the paper does not say: three input channels, no padding,
+convolutions with bias, BatchNorm, one output.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import nn
+
+INPUT_CHANNELS = 3
+INPUT_PX = 224
+
+
+def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequential:
+    """Return a network from images (B, 3, 224, 224) to logits of Degraded (B, 1), initialised from torch's generator.
+
+    Args:
+        filters: of each block: 3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling.
+        fc_widths: of the fully connected layers with ReLU, before the one that gives the logit.
+
+    Raises:
+        ValueError: so many blocks that no pixel is left.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    channels, side_px = INPUT_CHANNELS, INPUT_PX
+    for number, width in enumerate(filters, start=1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, width, kernel_size=3)
+        layers[f"bn{number}"] = nn.BatchNorm2d(width)
+        layers[f"relu{number}"] = nn.ReLU(inplace=True)
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels, side_px = width, (side_px - 2) // 2
+    if side_px < 1:
+        raise ValueError(f"model.filters: {len(filters)} blocks leave no pixel of {INPUT_PX}: use at most 6")
+    layers["flatten"] = nn.Flatten()
+    features = channels * side_px**2
+    for number, width in enumerate(fc_widths, start=1):
+        layers[f"fc{number}"] = nn.Linear(features, width)
+        layers[f"fc_relu{number}"] = nn.ReLU(inplace=True)
+        features = width
+    layers["logit"] = nn.Linear(features, 1)
+    return nn.Sequential(layers)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of parameters that training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,200 @@
+"""The run folder: its name, its identity, who may write it, how it is written and read. Never imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from filelock import FileLock, Timeout
+
+from dxa_tbs.errors import Refusal
+
+METRICS = "metrics.json"  # written last: its presence means "finished"
+CONFIG = "config.yaml"
+
+SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed", "experiment")
+WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
+
+
+def run_folder(config: Mapping[str, Any], overrides: Sequence[str], *, weights_sha256: str | None = None) -> Path:
+    """Return outputs/<name>/<dataset>/<approach>/<model>/seed<k>[-<digest of every other override>].
+
+    Args:
+        config: the resolved configuration.
+        overrides: what the user changed, as typed (`optimizer.lr=0.01`).
+        weights_sha256: of the weights that are evaluated instead of trained, if any.
+    """
+    others = sorted(text for text in overrides if text.split("=")[0] not in (*SHOWN_IN_PATH, *WITHOUT_EFFECT))
+    if weights_sha256:
+        others.append(f"evaluate={weights_sha256}")
+    digest = "-" + hashlib.sha256("\n".join(others).encode()).hexdigest()[:8] if others else ""
+    parts = (config["name"], config["dataset"]["name"], config["approach"]["name"], config["model"]["name"])
+    return Path(config["output_root"], *parts, f"seed{config['seed']}{digest}")
+
+
+@contextlib.contextmanager
+def claim_run(run_dir: Path, config: Mapping[str, Any], *, data_sha256: str) -> Iterator[bool]:
+    """Hold the run folder for this process; yield whether it is to be filled (False: already finished, the same run).
+
+    What an interrupted run left is removed, a finished run never.
+
+    Args:
+        config: resolved; compared with the finished run's but for what has no effect on results.
+        data_sha256: of everything the images and labels come from.
+
+    Raises:
+        Refusal: another process holds it, or it holds a finished run of another configuration or other data.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Refusal(f"{run_dir} is being written by another process: wait for it, or give name=<other>") from None
+    try:
+        if (run_dir / METRICS).is_file():
+            _check_same_run(run_dir, config, data_sha256)
+            yield False
+        else:
+            _clear(run_dir)
+            write_yaml(run_dir / CONFIG, config)
+            yield True
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            (run_dir / ".lock").unlink(missing_ok=True)
+
+
+def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of the finished and of the unfinished runs below `root`, each sorted."""
+    folders = sorted(path.parent for path in root.rglob(CONFIG))
+    finished = [folder for folder in folders if (folder / METRICS).is_file()]
+    return finished, [folder for folder in folders if folder not in set(finished)]
+
+
+def require_finished(run_dir: Path) -> Path:
+    """Return `run_dir` if it holds a finished run with its weights.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if not (run_dir / METRICS).is_file() or not (run_dir / "model.pt").is_file():
+        raise Refusal(f"evaluate={run_dir} is not the folder of a finished, trained run (metrics.json and model.pt)")
+    return run_dir
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8"))
+    return config
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a CSV of the run folder; identifiers stay text."""
+    text = {"image_id": str, "patient_id": str, "origin": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tbs": [""], "score": [""]})
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON; what is not a number (NaN) becomes null."""
+    _write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    _write_text(path, yaml.safe_dump(dict(value), sort_keys=False))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV; floats in full, so that every number can be recomputed from it."""
+    _write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+@contextlib.contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder`, which must not exist, once all went well."""
+    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        yield scratch
+        scratch.replace(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sha256_of_array(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_table(table: pd.DataFrame) -> str:
+    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _clear(run_dir: Path) -> None:
+    left = [path for path in run_dir.iterdir() if path.name != ".lock"]
+    if left and not (run_dir / CONFIG).is_file():
+        raise Refusal(f"{run_dir} holds files that are no run: give name=<other>, or move them away")
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_same_run(run_dir: Path, config: Mapping[str, Any], data_sha256: str) -> None:
+    there, here = (_flat({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config))
+    differences = [
+        f"{key}: {there.get(key)} there, {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+    if read_json(run_dir / METRICS)["data_sha256"] != data_sha256:
+        differences.append("the images or their labels have changed since")
+    if differences:
+        raise Refusal(
+            f"{run_dir} holds a finished run of another configuration: give name=<other>, or move it away", differences
+        )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,1 @@
+"""Tables and figures from what the runs left on disk."""

@@ -1,0 +1,103 @@
+"""The figures of one run: learning curve, ROC curve, confusion matrix, augmentation examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn import metrics
+
+CLASS_NAMES = ("Normal", "Degraded")
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette: safe for colour-blind readers
+SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"
+
+
+def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int) -> None:
+    """Draw the losses and the validation AUC by epoch, the tested epoch marked, as learning_curve.png."""
+    figure, (above, below) = _figure(6.0, 5.0, rows=2)
+    above.plot(history["epoch"], history["train_loss"], color=GREY, label="train")
+    above.plot(history["epoch"], history["val_loss"], color=BLUE, marker="o", markersize=3, label="validation")
+    below.plot(history["epoch"], history["val_auc"], color=BLUE, marker="o", markersize=3)
+    for axes in (above, below):
+        axes.axvline(tested_epoch, color=ORANGE, linestyle="--", label=f"tested: epoch {tested_epoch}")
+        axes.margins(x=0.02)
+    above.set_ylabel("loss (cross-entropy)")
+    above.legend()
+    below.set_ylabel("validation AUC")
+    below.set_xlabel("epoch")
+    below.xaxis.get_major_locator().set_params(integer=True)
+    above.xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, folder / "learning_curve.png")
+
+
+def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, is_synthetic: bool) -> None:
+    """Draw the test ROC curve with the operating point at `threshold`, as roc.png."""
+    false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
+    calls = scores >= threshold
+    point = (calls[labels == 0].mean(), calls[labels == 1].mean())
+    figure, (axes,) = _figure(5.0, 5.2)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    axes.plot(false_positive, sensitivity, color=BLUE, label=f"AUC {metrics.roc_auc_score(labels, scores):.3f}")
+    axes.plot(*point, "o", color=ORANGE, label=f"threshold {threshold:g}")
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.legend(loc="lower right")
+    axes.set_title(f"Test, {int(labels.sum())} Degraded and {int((1 - labels).sum())} Normal")
+    _save(figure, folder / "roc.png", is_synthetic=is_synthetic)
+
+
+def draw_confusion(
+    folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, is_synthetic: bool
+) -> None:
+    """Draw the test counts and their shares of each class at `threshold`, as confusion_matrix.png."""
+    counts = metrics.confusion_matrix(labels, scores >= threshold, labels=[0, 1])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, (axes,) = _figure(4.6, 4.6)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{count}\n{100 * share:.0f} %", ha="center", va="center", color=colour, fontsize=14)
+    axes.set_xticks([0, 1], CLASS_NAMES)
+    axes.set_yticks([0, 1], CLASS_NAMES, rotation=90, va="center")
+    axes.set(xlabel=f"called, threshold {threshold:g}", ylabel="true class")
+    axes.set_title("Test images, shares of the true class")
+    _save(figure, folder / "confusion_matrix.png", is_synthetic=is_synthetic)
+
+
+def draw_augmentation(folder: Path, families: Sequence[np.ndarray]) -> None:
+    """Draw originals beside their copies, a row each, as augmentation.png; nothing where there are no copies.
+
+    Args:
+        families: uint8 (copies + 1, H, W), the original first.
+    """
+    if not families:
+        return
+    columns = max(len(family) for family in families)
+    figure, axes = _figure(1.9 * columns, 2.05 * len(families), rows=len(families), columns=columns)
+    for place, (row, column) in zip(axes, np.ndindex(len(families), columns), strict=True):
+        place.set_axis_off()
+        if column < len(families[row]):
+            place.imshow(families[row][column], cmap="gray", vmin=0, vmax=255)
+            place.set_title("original" if column == 0 else f"copy {column}", fontsize=9)
+    _save(figure, folder / "augmentation.png")
+
+
+def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    with mpl.rc_context({"axes.grid": False, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def _save(figure: Figure, path: Path, *, is_synthetic: bool = False) -> None:
+    if is_synthetic:
+        figure.supxlabel(SYNTHETIC, fontsize=8, color=GREY)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -1,0 +1,67 @@
+"""Train and test one network, or score a finished one on other images: python -m dxa_tbs.train model=model4"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from dxa_tbs.checks import check_config
+from dxa_tbs.cli import one_line_refusals, print_refusal
+from dxa_tbs.config import conf_dir, load_config, register_schemas, take_over_training
+from dxa_tbs.errors import Refusal
+
+register_schemas()
+log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+def run_job(cfg: DictConfig) -> None:
+    """Run one job; in a sweep a job that fails leaves the others alone, and the sweep ends with a non-zero status."""
+    is_single = HydraConfig.get().mode == RunMode.RUN
+    try:
+        _run(cfg, overrides=list(HydraConfig.get().overrides.task), framework=list(HydraConfig.get().overrides.hydra))
+    except Refusal as refusal:
+        if is_single:
+            print_refusal(refusal)
+            sys.exit(1)
+        log.error("not run: %s", refusal)
+        raise
+    except Exception:
+        if not is_single:
+            log.exception("failed")  # the launcher keeps it to itself until the end
+        raise
+
+
+def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None:
+    for text in framework:
+        if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
+            raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
+    if cfg.evaluate is None:
+        config, weights = load_config(cfg), None
+        check_config(config)
+    else:
+        from dxa_tbs import records
+
+        weights = records.require_finished(Path(cfg.evaluate))
+        take_over_training(cfg, records.read_config(weights), overrides)
+        config = load_config(cfg)
+        check_config(config)
+
+    from dxa_tbs.experiment import run_experiment  # here, because it imports torch: refusals answer at once
+
+    run_experiment(config, overrides)
+
+
+def main() -> None:
+    with one_line_refusals():
+        run_job()
+
+
+if __name__ == "__main__":
+    main()

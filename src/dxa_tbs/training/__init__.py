@@ -1,0 +1,1 @@
+"""Fitting a network and scoring images with it. Knows tensors, not files or patients."""

@@ -1,0 +1,28 @@
+"""Weights on disk: a plain state dict that loads without running any code of the file's."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dxa_tbs.errors import Refusal
+
+
+def save_weights(state: dict[str, torch.Tensor], path: Path) -> None:
+    torch.save(state, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict into `model`.
+
+    Raises:
+        Refusal: the file is damaged, no state dict, or one of another network.
+    """
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Refusal(f"{path} does not hold the weights of this network: {reason}") from None

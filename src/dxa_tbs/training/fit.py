@@ -1,0 +1,158 @@
+"""The training loop: one network, one device, images by index."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from dxa_tbs.errors import Refusal
+from dxa_tbs.training.batches import Normalisation, Samples, binary_loss, predict_logits, to_scores
+from dxa_tbs.training.device import synchronise
+
+log = logging.getLogger("dxa_tbs.training")
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of history.csv; losses are means over images."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_auc: float
+    lr: float
+    train_s: float
+    val_s: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Attributes: the weights to test, on the CPU; their epoch; why training ended: epochs, patience or nan."""
+
+    state: State
+    tested_epoch: int
+    stopped_by: str
+
+
+def build_optimizer(model: nn.Module, name: str, **settings: float) -> torch.optim.Optimizer:
+    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizers = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+    return optimizers[name](parameters, **settings)  # type: ignore[arg-type]
+
+
+def fit(
+    model: nn.Module,
+    train: Samples,
+    val: Samples,
+    *,
+    optimizer: torch.optim.Optimizer,
+    normalise: Normalisation,
+    batch_size: int,
+    epochs: int,
+    patience: int | None,
+    keeps_last: bool,
+    seed: int,
+    auc: Callable[[np.ndarray, np.ndarray], float],
+    on_epoch: Callable[[Epoch], None],
+) -> Fitted:
+    """Train `model` in place and return the weights to test.
+
+    Args:
+        patience: epochs without a lower validation loss before training ends; None: never before `epochs`.
+        keeps_last: test the last epoch, not the one of the lowest validation loss.
+        seed: of the order of the images.
+        auc: of labels and scores, for the history.
+        on_epoch: called after every epoch whose losses are numbers.
+
+    Raises:
+        Refusal: a loss is no number in the first epoch: there are no weights worth testing.
+    """
+    device = train.labels_N.device
+    order = torch.Generator().manual_seed(seed)
+    lowest, lowest_epoch, kept, kept_epoch = math.inf, 0, dict[str, torch.Tensor](), 0
+    stopped_by = "epochs"
+    with tqdm(total=epochs * len(train), unit="image", disable=None) as bar, logging_redirect_tqdm():
+        for number in range(1, epochs + 1):
+            start = _now(device)
+            train_loss = _train_epoch(model, train, optimizer, normalise, batch_size, order, bar)
+            middle = _now(device)
+            val_loss, val_auc = _validate(model, val, normalise, auc)
+            epoch = Epoch(
+                number, train_loss, val_loss, val_auc, optimizer.param_groups[0]["lr"], middle - start, _now(device) - middle
+            )
+            if not math.isfinite(train_loss + val_loss):
+                stopped_by = "nan"
+                break
+            if val_loss < lowest:
+                lowest, lowest_epoch = val_loss, number
+            if keeps_last or lowest_epoch == number:
+                kept, kept_epoch = _copy_state(model), number
+            on_epoch(epoch)
+            _report(epoch, epochs, bar)
+            if patience is not None and number - lowest_epoch >= patience:
+                stopped_by = "patience"
+                break
+    if not kept:
+        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={optimizer.param_groups[0]['lr']}")
+    return Fitted(kept, kept_epoch, stopped_by)
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: Samples,
+    optimizer: torch.optim.Optimizer,
+    normalise: Normalisation,
+    batch_size: int,
+    order: torch.Generator,
+    bar: tqdm[None],
+) -> float:
+    """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
+    model.train()
+    total = torch.zeros((), device=train.labels_N.device)
+    for index_B in torch.randperm(len(train), generator=order).to(total.device).split(batch_size):
+        loss = binary_loss(model(normalise.to_input(train.pixels_NHW[index_B])), train.labels_N[index_B])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(index_B)
+        bar.update(len(index_B))
+    return total.item() / len(train)
+
+
+def _validate(
+    model: nn.Module, val: Samples, normalise: Normalisation, auc: Callable[[np.ndarray, np.ndarray], float]
+) -> tuple[float, float]:
+    logits = predict_logits(model, val.pixels_NHW, normalise)
+    loss = binary_loss(logits, val.labels_N).item()
+    return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
+
+
+def _report(epoch: Epoch, epochs: int, bar: tqdm[None]) -> None:
+    bar.set_description(f"epoch {epoch.epoch}/{epochs}")
+    bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{epoch.val_loss:.3f}", val_auc=f"{epoch.val_auc:.3f}")
+    log.log(
+        logging.INFO if bar.disable else logging.DEBUG,  # the bar says it on a terminal; train.log takes both
+        "epoch %d/%d: loss %.4f, val loss %.4f, val AUC %.3f, %.1f s + %.1f s",
+        *(epoch.epoch, epochs, epoch.train_loss, epoch.val_loss, epoch.val_auc, epoch.train_s, epoch.val_s),
+    )
+
+
+def _copy_state(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _now(device: torch.device) -> float:
+    synchronise(device)
+    return time.perf_counter()

@@ -1,0 +1,34 @@
+"""The time of ten epochs, as the paper's tables print it, and the parts it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dxa_tbs.training.fit import Epoch
+
+EPOCHS = 10
+
+
+def ten_epochs(
+    history: Sequence[Epoch], *, num_train: int, prepare_s: float, epoch_ends_s: Sequence[float]
+) -> dict[str, float | int | None]:
+    """Return the contents of timing.json; what would need epochs that were not run is None, never extrapolated.
+
+    Args:
+        history: of the run, every time taken after waiting for the device.
+        num_train: images in a training pass.
+        prepare_s: from the start of the run to the start of the first training pass.
+        epoch_ends_s: from the start of the run to the end of each epoch.
+    """
+    measured = history[:EPOCHS]
+    train_s, val_s = sum(epoch.train_s for epoch in measured), sum(epoch.val_s for epoch in measured)
+    is_whole = len(measured) == EPOCHS
+    return {
+        "epochs_measured": len(measured),
+        "prepare_s": prepare_s,
+        "compile_s": 0.0,
+        "train_10_epochs_s": train_s if is_whole else None,
+        "val_10_epochs_s": val_s if is_whole else None,
+        "cold_10_epochs_s": epoch_ends_s[EPOCHS - 1] if is_whole else None,
+        "images_per_s": num_train * len(measured) / train_s if measured else None,
+    }
