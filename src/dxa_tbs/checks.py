@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dxa_tbs.config import (
+    AdhocConfig,
     Config,
     FolderConfig,
     LabelRule,
@@ -17,6 +18,8 @@ from dxa_tbs.config import (
 from dxa_tbs.errors import Refusal
 
 MAX_SEED = 2**32 - 1
+CLASSES = ("normal", "degraded")
+MAX_BLOCKS = 6  # 224 pixels, less 2 and halved in each block
 
 
 def check_config(config: Config) -> None:
@@ -41,7 +44,7 @@ def _training_problems(config: Config) -> Iterator[str]:
     trainer, optimizer = config.trainer, config.optimizer
     yield from _outside("seed", config.seed, 0, MAX_SEED)
     yield from _outside("trainer.epochs", trainer.epochs, 1)
-    yield from _outside("trainer.batch_size", trainer.batch_size, 2)  # BatchNorm needs two
+    yield from _outside("trainer.batch_size", trainer.batch_size, 1)
     if trainer.patience is not None:
         yield from _outside("trainer.patience", trainer.patience, 1)
     if not optimizer.lr > 0:
@@ -55,6 +58,11 @@ def _training_problems(config: Config) -> Iterator[str]:
             yield f"model.{key}={getattr(config.model, key)}: needs three values, one per channel"
     if min(config.model.input_std) <= 0:
         yield f"model.input_std={config.model.input_std}: must be above 0"
+    if isinstance(config.model, AdhocConfig):
+        if not 1 <= len(config.model.filters) <= MAX_BLOCKS:
+            yield f"model.filters={config.model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
+        if min(config.model.filters + config.model.fc_widths) < 1:
+            yield f"model.filters={config.model.filters}, fc_widths={config.model.fc_widths}: each at least 1"
     if not 0 < config.evaluation.threshold < 1:
         yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"
 
@@ -64,7 +72,7 @@ def _dataset_problems(config: Config) -> Iterator[str]:
     if labels.rule is LabelRule.three_class:
         yield "labels.rule=three_class: the networks tell two classes only: use binary or extremes"
     if labels.rule is LabelRule.extremes and labels.normal_min_tbs <= labels.degraded_max_tbs:
-        yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above labels.degraded_max_tbs={labels.degraded_max_tbs}"
+        yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above degraded_max_tbs={labels.degraded_max_tbs}"
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
         if not text or set(text) & set('/\\:*?"<>|') or text.startswith("."):
             yield f"{key}={text}: names a folder: use letters, digits, - and _"
@@ -89,6 +97,14 @@ def _split_problems(config: Config) -> Iterator[str]:
         shares = split.val_fraction, split.test_fraction
         if min(shares) <= 0 or sum(shares) >= 1:
             yield f"split.val_fraction={shares[0]}, split.test_fraction={shares[1]}: above 0, and together below 1"
+    if isinstance(split, Table1SplitConfig) and isinstance(config.dataset, PhantomConfig):
+        wanted = tuple(sum(getattr(part, name) for part in (split.train, split.val, split.test)) for name in CLASSES)
+        given = config.dataset.num_normal, config.dataset.num_degraded
+        if given != wanted:
+            yield (
+                f"dataset.num_normal={given[0]}, num_degraded={given[1]}: split=table1 takes exactly {wanted[0]} and "
+                f"{wanted[1]}: use split=stratified"
+            )
     if split.name == "external" and config.evaluate is None:
         yield "split=external leaves nothing to train on: it goes with evaluate=<folder of a finished run>"
 

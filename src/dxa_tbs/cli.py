@@ -1,4 +1,4 @@
-"""What every entry shares: one line instead of a stack trace for what a user gave wrong, the nearest valid name in it."""
+"""What every entry shares: what a user gave wrong is answered in one line, with the nearest valid name in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from dxa_tbs.config import SCHEMAS, Config
@@ -51,13 +52,23 @@ def explain(error: Exception) -> str:
     """Return one line that says what was typed wrong and what was probably meant."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: no such option{_nearest(option, error.options)}; there are {', '.join(error.options)}"
+        return (
+            f"{group}={option}: no such option{_nearest(option, error.options)}; there are {', '.join(error.options)}"
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not of the form key=value; a value with = ( ) or commas goes in quotes: 'key=\"value\"'"
+        )
     causes = [error]
     while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
         causes.append(cause)
     text = "\n".join(str(cause) for cause in causes)
     if unknown := re.search(r"Could not override '([^']+)'", text):
+        if unknown[1] in _all_keys():
+            return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{ambiguous[1]}: several values: add -m to run them all, or quote one value that has commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
         return f"{wrong[1]}: {_first_line(causes[-1])}"
     if in_file := re.search(r"In '([^']+)': .*Key '([^']+)' not in '", text):
@@ -68,7 +79,7 @@ def explain(error: Exception) -> str:
     return _first_line(causes[0])
 
 
-def _nearest(name: str, valid: list[str]) -> str:
+def _nearest(name: str, valid: Sequence[str]) -> str:
     """Return `: did you mean ...?` if something valid is near: by spelling, or the same last part elsewhere."""
     same_last = [key for key in valid if key.split(".")[-1] == name.split(".")[-1]]
     near = same_last or difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
@@ -78,7 +89,7 @@ def _nearest(name: str, valid: list[str]) -> str:
 def _all_keys() -> list[str]:
     """Return every key of every schema, and the groups: model, trainer.epochs, optimizer.momentum, ..."""
 
-    def walk(schema: type, prefix: str) -> Iterator[str]:
+    def walk(schema: Any, prefix: str) -> Iterator[str]:
         for name, declared in typing.get_type_hints(schema).items():
             yield prefix + name
             kinds = SCHEMAS.get(name, {}).values() if not prefix else ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -286,6 +286,8 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
     for section in decided:
         cfg[section] = _typed(section, trained[section])
     cfg.trainer.device = device
+    if not any(text.startswith("split") for text in overrides):
+        cfg.split = _typed("split", {"name": "external"})
     for section in ("labels", "evaluation"):
         for key, value in trained[section].items():
             if not any(text.startswith(f"{section}.{key}=") for text in overrides):
@@ -293,10 +295,12 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
 
 
 def _typed(section: str, values: Any) -> Any:
-    for schema in SCHEMAS.get(section, {}).values():
-        if {field.name for field in dataclasses.fields(schema)} == set(values):
-            return OmegaConf.merge(OmegaConf.structured(schema), values)
-    return values
+    """Return the values of a section as a node of the schema whose fields they have."""
+    if not isinstance(values, Mapping):
+        return values
+    schemas = SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]
+    schema = next(kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values))
+    return OmegaConf.merge(OmegaConf.structured(schema), values)
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

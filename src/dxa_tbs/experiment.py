@@ -19,6 +19,7 @@ from dxa_tbs import records
 from dxa_tbs.config import AdhocConfig, Config, TestEpoch, to_plain
 from dxa_tbs.data.audit import check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
+from dxa_tbs.data.labels import CLASS_NAMES
 from dxa_tbs.data.prepare import Prepared, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
@@ -91,7 +92,7 @@ def _train_and_test(
     compute_exactly()
     torch.manual_seed(config.seed)
     assert isinstance(config.model, AdhocConfig)
-    model = build_adhoc(config.model.filters, config.model.fc_widths).to(device, memory_format=torch.channels_last)
+    model = build_adhoc(config.model.filters, config.model.fc_widths).to(device).to(memory_format=torch.channels_last)
     normalise = build_normalisation(config.model.input_mean, config.model.input_std, device)
     if source is None:
         facts = _train(config, run_dir, data, model, normalise, started=started)
@@ -145,7 +146,12 @@ def _train(
     save_weights(fitted.state, run_dir / "model.pt")
     timing = ten_epochs(history, num_train=len(train), prepare_s=prepare_s, epoch_ends_s=epoch_ends_s)
     records.write_json(run_dir / "timing.json", timing)
-    run_figures.draw_history(run_dir / "figures", pd.DataFrame(history), tested_epoch=fitted.tested_epoch)
+    run_figures.draw_history(
+        run_dir / "figures",
+        pd.DataFrame(history),
+        tested_epoch=fitted.tested_epoch,
+        is_synthetic=data.is_synthetic(),
+    )
     return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
 
 
@@ -172,7 +178,9 @@ def _score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> 
             log.warning(text)
         results[name] = {f"at_{rule}": binary_metrics(labels, scores, value) for rule, value in thresholds.items()}
     at_fixed = results["test"]["at_fixed"]
-    log.info("test: " + ", ".join(f"{name} {at_fixed[name]:.3f}" for name in ("f1", "sensitivity", "specificity", "auc")))
+    log.info(
+        "test: " + ", ".join(f"{name} {at_fixed[name]:.3f}" for name in ("f1", "sensitivity", "specificity", "auc"))
+    )
     return results
 
 
@@ -188,14 +196,17 @@ def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: fl
 
 
 def _count(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return the counts of Table I: of each split, normal and degraded, originals and augmented."""
-    kinds = (table["label"].map({0: "normal", 1: "degraded"}) + "_") + (table["origin"] == "").map(
-        {True: "original", False: "augmented"}
-    )
-    return {
-        split: {str(kind): int(count) for kind, count in kinds[table["split"] == split].value_counts(sort=False).items()}
-        for split in SPLITS
-    }
+    """Return the rows of Table I: of each split, the originals and copies of each class."""
+    counts = {}
+    for split in SPLITS:
+        part = table[table["split"] == split]
+        is_copy = part["origin"] != ""
+        counts[split] = {
+            f"{name.lower()}_{kind}": int(((part["label"] == label) & chosen).sum())
+            for kind, chosen in (("original", ~is_copy), ("augmented", is_copy))
+            for label, name in enumerate(CLASS_NAMES)
+        }
+    return counts
 
 
 @contextlib.contextmanager

@@ -112,16 +112,16 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON; what is not a number (NaN) becomes null."""
-    _write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    _write_text(path, yaml.safe_dump(dict(value), sort_keys=False))
+    write_text(path, yaml.safe_dump(dict(value), sort_keys=False))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV; floats in full, so that every number can be recomputed from it."""
-    _write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("w", encoding="utf-8", newline="\n") as file:
@@ -176,7 +176,9 @@ def _clear(run_dir: Path) -> None:
 
 
 def _check_same_run(run_dir: Path, config: Mapping[str, Any], data_sha256: str) -> None:
-    there, here = (_flat({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config))
+    there, here = (
+        _flat({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config)
+    )
     differences = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
         for key in sorted(there.keys() | here.keys())

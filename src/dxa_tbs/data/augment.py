@@ -37,7 +37,9 @@ def plan_copies(table: pd.DataFrame, *, per_normal: float, per_degraded: float, 
             order = np.concatenate([rng.permutation(len(originals)) for _ in rounds])[: round(share * len(originals))]
             copies = originals.iloc[order]
             number = copies.groupby("image_id").cumcount() + 1
-            chosen.append(copies.assign(origin=copies["image_id"], image_id=copies["image_id"] + "+" + number.astype(str)))
+            chosen.append(
+                copies.assign(origin=copies["image_id"], image_id=copies["image_id"] + "+" + number.astype(str))
+            )
     return pd.concat(chosen)
 
 
@@ -75,7 +77,7 @@ def _rotate(image: np.ndarray, angle_deg: float, interpolation: Interpolation) -
 
 
 def _scale(image: np.ndarray, factor: float) -> np.ndarray:
-    return np.clip(np.rint(image * np.float32(factor)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image * np.float32(factor)), 0, 255), np.uint8)
 
 
 def _stream(seed: int, *what: object) -> np.random.Generator:

@@ -6,7 +6,8 @@ A cohort is a DataFrame sorted by image_id with the columns
     label                  0 Normal, 1 Degraded
     roi_x0 .. roi_y1       box around L1-L4 in pixels of the frame, where known
     source                 where the frame comes from: a Path, or a phantom's Candidate
-and the subgroup columns the configuration names. Example: P0-000017, P0-000017, 1.243, 0, 104.2, 31.0, 178.5, 246.8, ...
+and the subgroup columns the configuration names. Example:
+    P0-000017, P0-000017, 1.243, 0, 104.2, 31.0, 178.5, 246.8, Candidate(seed=0, index=17, ...), 71.3, 24.9, phantom
 
 File names are never trusted to be anonymous: an identifier made from one is a hash of it.
 """
@@ -50,7 +51,9 @@ def read_folder(root: Path, *, class_folders: tuple[str, str]) -> pd.DataFrame:
         if not images:
             raise Refusal(f"{key}: no image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)})")
         if others := sorted({path.suffix or path.name for path in set(files) - set(images)}):
-            log.warning("%s: %d files are no images and stay out: %s", folder, len(files) - len(images), " ".join(others))
+            log.warning(
+                "%s: %d files are no images and stay out: %s", folder, len(files) - len(images), " ".join(others)
+            )
         rows += [{"label": label, "source": path, "image_id": pseudonym(path.relative_to(root))} for path in images]
     table = pd.DataFrame(rows)
     table["patient_id"], table["tbs"] = table["image_id"], np.nan
@@ -118,7 +121,9 @@ def leave_out_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that have a class under the label rule, saying how many have none."""
     labelled = table["label"].notna()
     if not labelled.all():
-        log.warning("%d of %d images are of neither class under labels.rule and stay out", (~labelled).sum(), len(table))
+        log.warning(
+            "%d of %d images are of neither class under labels.rule and stay out", (~labelled).sum(), len(table)
+        )
     return table[labelled].astype({"label": int}).reset_index(drop=True)
 
 

@@ -25,8 +25,8 @@ def decode(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise UnusableImage(f"holds {image.n_frames} pages, not one")  # type: ignore[attr-defined]
+            if (pages := getattr(image, "n_frames", 1)) > 1:
+                raise UnusableImage(f"holds {pages} pages, not one")
             return _grey(image)
     except UnidentifiedImageError:
         raise UnusableImage("is not an image") from None
@@ -50,7 +50,7 @@ def _grey(image: Image.Image) -> np.ndarray:
         return np.asarray(image.convert("L"))
     if image.mode not in ("LA", "P", "PA", "RGB", "RGBA"):
         raise UnusableImage(f"has pixels of mode {image.mode}, not 8- or 16-bit grey")
-    if image.tile and "16" in str(image.tile[0][3]):
+    if any(";16" in str(raw_mode) for *_, raw_mode in getattr(image, "tile", ())):
         raise UnusableImage("has 16-bit colour, of which only the upper half would be read: save it as grey")
     return _grey_of_colour(np.asarray(image.convert("RGBA")).astype(np.int16))
 

@@ -130,7 +130,7 @@ def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fi
 def _read_all(
     sources: list[Source], rois: np.ndarray, *, fit: Fit, bits: int
 ) -> Iterator[tuple[np.ndarray | None, str, bool]]:
-    """Yield image, what is wrong with it, and whether it was padded, in order; phantoms in processes, files in threads."""
+    """Yield the image or what is wrong with it, and whether it was padded, in order."""
     is_phantom = not isinstance(sources[0], Path)
     jobs = (joblib.delayed(_read_one)(source, roi, fit, bits) for source, roi in zip(sources, rois, strict=True))
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")

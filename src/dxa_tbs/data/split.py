@@ -42,7 +42,7 @@ def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]],
         place = next((name for name, left in room.items() if (images <= left).all()), None)
         if place is None:
             raise Refusal(
-                "split=table1: patients with several images leave no way to reach its counts exactly: use split=stratified"
+                "split=table1: patients with several images leave no exact fit of its counts: use split=stratified"
             )
         room[place] -= images
         side[patient] = place
@@ -78,7 +78,7 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
     """
     origin = f"split.path={path}" if path else "split=file: the cohort's table"
     if path is None:
-        side = cohort[column] if column in cohort else None
+        side = cohort.get(column)
     else:
         if not path.is_file():
             raise Refusal(f"{origin} does not exist")

@@ -25,7 +25,7 @@ def variogram(image: np.ndarray, mask: np.ndarray, max_lag_px: int) -> np.ndarra
 
 
 def variogram_slope(image: np.ndarray, regions: np.ndarray, max_lag_px: int = 3) -> float:
-    """Return the mean over the regions (map of 1, 2, ...; 0 is none) of the slope of log V(k) on log k, k up to the lag."""
+    """Return the slope of log V(k) on log k up to the lag, mean over the regions (a map of 1, 2, ...; 0: none)."""
     log_lags = np.log(np.arange(1, max_lag_px + 1))
     slopes = [
         np.polyfit(log_lags, np.log(variogram(image, regions == number, max_lag_px)), 1)[0]

@@ -21,9 +21,6 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequenti
     Args:
         filters: of each block: 3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling.
         fc_widths: of the fully connected layers with ReLU, before the one that gives the logit.
-
-    Raises:
-        ValueError: so many blocks that no pixel is left.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, side_px = INPUT_CHANNELS, INPUT_PX
@@ -33,8 +30,7 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequenti
         layers[f"relu{number}"] = nn.ReLU(inplace=True)
         layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels, side_px = width, (side_px - 2) // 2
-    if side_px < 1:
-        raise ValueError(f"model.filters: {len(filters)} blocks leave no pixel of {INPUT_PX}: use at most 6")
+    assert side_px >= 1, "checked with the configuration"
     layers["flatten"] = nn.Flatten()
     features = channels * side_px**2
     for number, width in enumerate(fc_widths, start=1):

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 CLASS_NAMES = ("Normal", "Degraded")
@@ -18,7 +19,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette
 SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"
 
 
-def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int) -> None:
+def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, is_synthetic: bool) -> None:
     """Draw the losses and the validation AUC by epoch, the tested epoch marked, as learning_curve.png."""
     figure, (above, below) = _figure(6.0, 5.0, rows=2)
     above.plot(history["epoch"], history["train_loss"], color=GREY, label="train")
@@ -27,13 +28,12 @@ def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int) -> N
     for axes in (above, below):
         axes.axvline(tested_epoch, color=ORANGE, linestyle="--", label=f"tested: epoch {tested_epoch}")
         axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     above.set_ylabel("loss (cross-entropy)")
     above.legend()
     below.set_ylabel("validation AUC")
     below.set_xlabel("epoch")
-    below.xaxis.get_major_locator().set_params(integer=True)
-    above.xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, folder / "learning_curve.png")
+    _save(figure, folder / "learning_curve.png", is_synthetic=is_synthetic)
 
 
 def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, is_synthetic: bool) -> None:

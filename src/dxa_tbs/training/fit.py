@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +49,8 @@ class Fitted:
 def build_optimizer(model: nn.Module, name: str, **settings: float) -> torch.optim.Optimizer:
     """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizers = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
-    return optimizers[name](parameters, **settings)  # type: ignore[arg-type]
+    optimizers: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+    return optimizers[name](parameters, **settings)
 
 
 def fit(
@@ -90,7 +91,13 @@ def fit(
             middle = _now(device)
             val_loss, val_auc = _validate(model, val, normalise, auc)
             epoch = Epoch(
-                number, train_loss, val_loss, val_auc, optimizer.param_groups[0]["lr"], middle - start, _now(device) - middle
+                number,
+                train_loss,
+                val_loss,
+                val_auc,
+                optimizer.param_groups[0]["lr"],
+                middle - start,
+                _now(device) - middle,
             )
             if not math.isfinite(train_loss + val_loss):
                 stopped_by = "nan"
@@ -116,7 +123,7 @@ def _train_epoch(
     normalise: Normalisation,
     batch_size: int,
     order: torch.Generator,
-    bar: tqdm[None],
+    bar: tqdm[Any],
 ) -> float:
     """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
     model.train()
@@ -139,7 +146,7 @@ def _validate(
     return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
 
 
-def _report(epoch: Epoch, epochs: int, bar: tqdm[None]) -> None:
+def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
     bar.set_description(f"epoch {epoch.epoch}/{epochs}")
     bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{epoch.val_loss:.3f}", val_auc=f"{epoch.val_auc:.3f}")
     log.log(

@@ -88,14 +88,16 @@ def _posterior_elements(u: np.ndarray, v: np.ndarray, body: np.ndarray, *, spine
     """Everything behind the body: it fills the disc gaps and crosses the body in projection."""
     width, height, s = float(spine.widths_mm[level]), float(spine.heights_mm[level]), spine.scale
     gap = soft_step(0.40 * width - np.abs(u), 2.2) * soft_step(0.80 * height - np.abs(v - 0.10 * height), 2.5)
-    relative = 0.40 * (1 - body) * gap  # posterior wall, laminae and facets seen between the bodies
+    relative: np.ndarray = 0.40 * (1 - body) * gap  # posterior wall, laminae and facets seen between the bodies
     for side in (-1, 1):
         pedicle = ellipse(u, v, centre=(side * 0.295 * width, -0.15 * height), radii=(4.3 * s, 6.3 * s))
         facet = ellipse(u, v, centre=(side * 0.29 * width, 0.54 * height), radii=(5.4 * s, 6.8 * s))
         transverse = ellipse(u, v, centre=(side * (width / 2 + 8 * s), -0.10 * height), radii=(9.0 * s, 3.2 * s))
         lamina_mm = 0.87 * np.abs(v - 0.16 * height - 0.55 * (0.26 * width - np.abs(u)))  # an inverted V
         lamina = soft_step(2.4 - lamina_mm, 1.4) * soft_step(0.30 * width - np.abs(u), 1.2) * (u * side > 0)
-        relative += POSTERIOR_CONTRAST * (0.16 * soft_step(1 - pedicle, 0.25) + 0.34 * _ridge(pedicle, at=0.95, width=0.28))
+        relative += POSTERIOR_CONTRAST * (
+            0.16 * soft_step(1 - pedicle, 0.25) + 0.34 * _ridge(pedicle, at=0.95, width=0.28)
+        )
         relative += POSTERIOR_CONTRAST * (0.42 * soft_step(1 - facet, 0.35) + 0.14 * lamina)
         relative += 0.07 * soft_step(1 - transverse, 0.35)
     spinous = ellipse(u, v, centre=(spine.spinous_shift_mm, 0.40 * height), radii=(3.0 * s, 0.36 * height))
@@ -107,7 +109,7 @@ def _posterior_elements(u: np.ndarray, v: np.ndarray, body: np.ndarray, *, spine
 
 def _ribs(spine: Spine) -> np.ndarray:
     """The twelfth ribs, falling away from T12."""
-    relative = np.zeros_like(X_MM)
+    relative: np.ndarray = np.zeros_like(X_MM)
     for side in (-1, 1):
         lateral = side * (X_MM - np.float32(spine.x_mm[0]))
         course = np.float32(spine.y_mm[0] - spine.heights_mm[0] / 4 - 6) + 0.22 * lateral + 0.0016 * lateral**2
@@ -117,7 +119,7 @@ def _ribs(spine: Spine) -> np.ndarray:
 
 def _pelvis(spine: Spine, rng: np.random.Generator) -> np.ndarray:
     """Iliac crests and sacral ala, beside and below L4."""
-    relative = np.zeros_like(X_MM)
+    relative: np.ndarray = np.zeros_like(X_MM)
     for side in (-1, 1):
         x = np.float32(spine.x_mm[4] + side * rng.normal(92, 4))
         y = np.float32(spine.y_mm[4] + rng.normal(64, 5))

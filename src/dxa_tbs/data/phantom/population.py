@@ -17,7 +17,9 @@ FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 300, 280  # paper: "approximately 300 x 280"
 SPACING_MM = 0.6  # exported frames: 180 mm over 300 columns, rows resampled to square pixels
 
 AGE_MEAN_YEARS, AGE_SD_YEARS = 64.6, 10.7  # paper
-TBS_MEAN = 1.270  # at the mean age; set, with the two below, so that a quarter lies at or below 1.200 (paper: 371 / 1469)
+TBS_MEAN = (
+    1.270  # at the mean age; set, with the two below, so that a quarter lies at or below 1.200 (paper: 371 / 1469)
+)
 TBS_PER_YEAR = -0.0042  # D13: -14.5 % from 45 to 85 years
 TBS_SD_WITHIN_AGE = 0.095  # set; literature 0.09 to 0.11
 TBS_LEVEL_SD = 0.045  # between the vertebrae of one patient; set
@@ -138,4 +140,4 @@ def _correlated(rng: np.random.Generator, z: float, correlation: float) -> float
 
 def _centred(levels: np.ndarray) -> np.ndarray:
     """Shift so that L1 to L4 average zero: their mean stays the patient's TBS."""
-    return levels - levels[SCORED].mean()
+    return np.asarray(levels - levels[SCORED].mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +44,17 @@ def read_frame(candidate: Candidate) -> np.ndarray:
     return render(candidate.patient(), candidate.stream("pixels"))[0]
 
 
-def render(patient: Patient, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame, uint8 (280, 300), and a map of the same shape: 1 to 4 well inside L1 to L4, else 0."""
+def render(
+    patient: Patient, rng: np.random.Generator, *, exponent_of: Callable[[float], float] = exponent_for
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frame, uint8 (280, 300), and a map of the same shape: 1 to 4 well inside L1 to L4, else 0.
+
+    Args:
+        exponent_of: TBS to the exponent of the texture; another one than the calibrated serves to calibrate.
+    """
     density, bodies = draw_spine(patient.spine, bmd_g_cm2=patient.bmd_g_cm2, rng=rng)
     for body, tbs in zip(bodies, patient.level_tbs, strict=True):
-        _add_texture(density, body, exponent=exponent_for(tbs), gain=patient.texture_gain, rng=rng)
+        _add_texture(density, body, exponent=exponent_of(tbs), gain=patient.texture_gain, rng=rng)
     seen = scanner.scan(density, thickness_cm=patient.thickness_cm, psf_gain=patient.psf_gain, rng=rng)
     interior = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.uint8)
     for number in range(1, len(LEVELS) - 1):

@@ -27,7 +27,7 @@ def display(seen: np.ndarray, *, gain: float, offset: float) -> np.ndarray:
     """Return the frame as exported: uint8, bone bright, windowed between its own percentiles."""
     low, high = np.percentile(seen, (1.0, 99.6))
     grey = 0.10 + offset + 0.90 * gain * (seen - low) / (high - low)
-    return np.clip(np.rint(255 * grey), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(255 * grey), 0, 255), np.uint8)
 
 
 def _soft_tissue(thickness_cm: float, rng: np.random.Generator) -> np.ndarray:

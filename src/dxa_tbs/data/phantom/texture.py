@@ -18,7 +18,7 @@ RANGE_PX = 28.0  # distance at which the field decorrelates, about 17 mm
 REFERENCE_PX = 4.0  # distance at which the amplitude is stated
 AMPLITUDE_G_CM2 = 0.120  # sd of the increments over REFERENCE_PX, over sqrt(2); set by the variograms of real frames
 
-CALIBRATION_SLOPE = (1.0294, 1.1294, 1.2437, 1.3311, 1.4008, 1.4750, 1.5337, 1.5791, 1.6105)
+CALIBRATION_SLOPE = (1.0330, 1.1324, 1.2460, 1.3327, 1.4022, 1.4767, 1.5356, 1.5815, 1.6135)
 CALIBRATION_EXPONENT = (0.05, 0.15, 0.30, 0.45, 0.60, 0.80, 1.00, 1.20, 1.40)
 
 
@@ -56,4 +56,4 @@ def _root_spectrum(exponent_hundredths: int) -> np.ndarray:
     tail = np.where(r <= cutoff, beta * (cutoff - r) ** 3 / np.maximum(r, 1e-9), 0.0)
     covariance = np.where(r <= 1, c0 - r**a + c2 * r**2, tail)
     eigenvalues = fft.rfft2(covariance).real
-    return np.sqrt(np.clip(eigenvalues, 0.0, None)).astype(np.float32)
+    return np.asarray(np.sqrt(np.clip(eigenvalues, 0.0, None)), np.float32)

@@ -1,0 +1,47 @@
+"""Write a phantom cohort as a hospital hands one over, PNG files and cohort.csv: python -m dxa_tbs.phantom <folder>"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from dxa_tbs.checks import check_config
+from dxa_tbs.cli import one_line_refusals
+from dxa_tbs.config import Config, PhantomConfig, conf_dir, load_config, register_schemas
+from dxa_tbs.errors import Refusal
+
+
+def write_phantom(config: Config, folder: Path) -> Path:
+    """Render the configured phantom cohort into a new or empty folder; return the path of cohort.csv.
+
+    Raises:
+        Refusal: the dataset is no phantom, or the folder holds something.
+    """
+    from dxa_tbs.data.phantom.cohort import export_cohort
+    from dxa_tbs.data.prepare import read_cohort
+
+    if not isinstance(config.dataset, PhantomConfig):
+        raise Refusal(f"dataset={config.dataset.name}: only a phantom can be written: use dataset=phantom")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refusal(f"{folder}: holds something already: name a new folder")
+    return export_cohort(read_cohort(config.dataset, config.labels, config.split), folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="dxa-phantom", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to write; new or empty")
+    parser.add_argument("overrides", nargs="*", help="settings as for training: dataset=phantom_null dataset.seed=1")
+    arguments = parser.parse_args()
+    with one_line_refusals():
+        register_schemas()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = load_config(compose("config", overrides=arguments.overrides))
+        check_config(config)
+        csv = write_phantom(config, arguments.folder)
+        print(f"wrote {csv}: read it with dataset=table dataset.root={arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

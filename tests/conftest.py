@@ -1,0 +1,38 @@
+"""Shared by all tests: configurations as the command line composes them, and small phantom cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from dxa_tbs.config import Config, conf_dir, load_config, register_schemas
+
+SMALL = (
+    "dataset.num_normal=40",
+    "dataset.num_degraded=20",
+    "split=stratified",
+    "split.val_fraction=0.2",
+    "split.test_fraction=0.2",
+    "model=model3",
+    "trainer.epochs=1",
+    "trainer.device=cpu",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hydra_initialised() -> Iterator[None]:
+    register_schemas()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def composed(*overrides: str) -> Config:
+    return load_config(compose("config", overrides=list(overrides)))

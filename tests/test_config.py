@@ -1,0 +1,135 @@
+"""Every option composes to the schema, and the paper's settings follow the model. Imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from conftest import composed
+from hydra import compose
+from omegaconf import OmegaConf
+
+from dxa_tbs.checks import check_config
+from dxa_tbs.config import SCHEMAS, Config, conf_dir, load_config, take_over_training, to_plain
+from dxa_tbs.errors import Refusal
+
+GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+NEEDED = {"folder": ["dataset.root=."], "table": ["dataset.root=."], "external": ["evaluate=a_run"]}
+TABLE_II = """model,batch_size,lr,momentum
+model1,24,0.001,0.6
+model2,24,0.0001,0.7
+model3,24,0.001,0.9
+model4,48,0.0001,0.9
+"""
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
+def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
+    config = composed(f"{group}={option}", *NEEDED.get(option, []))
+    check_config(config)
+    if group != "experiment":
+        assert getattr(config, group).name == option
+
+
+@pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])
+def test_the_papers_settings_follow_the_model_and_stand_as_values(row: dict[str, str]) -> None:
+    cfg = compose("config", overrides=[f"model={row['model']}"])
+    values = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(values, dict)
+    assert values["trainer"]["batch_size"] == int(row["batch_size"])
+    assert values["optimizer"] == {
+        "name": "sgd",
+        "lr": float(row["lr"]),
+        "momentum": float(row["momentum"]),
+        "weight_decay": 0.0,
+    }
+
+
+def test_the_papers_settings_yield_to_the_command_line() -> None:
+    assert composed("model=model1", "optimizer.lr=0.5", "trainer.batch_size=7").optimizer.lr == 0.5
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_sgds_learning_rate_does_not_leak_into_adamw_but_the_batch_size_stays(model: str) -> None:
+    own = OmegaConf.load(conf_dir() / "optimizer/adamw.yaml")
+    config = composed(f"model={model}", "optimizer=adamw")
+    assert config.optimizer.lr == own.lr
+    assert not hasattr(config.optimizer, "momentum")
+    assert config.trainer.batch_size == composed(f"model={model}").trainer.batch_size
+
+
+@pytest.mark.parametrize("recipe", options("recipe"))
+def test_each_recipe_is_chosen_by_the_pair_it_is_named_after(recipe: str) -> None:
+    model, optimizer = recipe.split("_")
+    cfg = compose("config", overrides=[f"model={model}", f"optimizer={optimizer}"], return_hydra_config=True)
+    assert cfg.hydra.runtime.choices.recipe == recipe
+
+
+def test_a_seed_of_zero_is_a_seed_and_not_none() -> None:
+    config = composed("seed=0", "split.seed=0", "dataset.seed=0")
+    assert (config.seed, config.split.seed, config.dataset.seed) == (0, 0, 0)  # type: ignore[attr-defined]
+    check_config(config)
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    sources = [
+        path.read_text(encoding="utf-8") for path in Path("src/dxa_tbs").rglob("*.py") if path.name != "config.py"
+    ]
+    schemas = [kind for kinds in SCHEMAS.values() for kind in kinds.values()]
+    schemas += [hint for hint in typing.get_type_hints(Config).values() if dataclasses.is_dataclass(hint)]
+    fields = {field.name for schema in [Config, *schemas] for field in dataclasses.fields(schema)}
+    unread = {name for name in fields if not any(re.search(rf"[.\"]{name}\b", text) for text in sources)}
+    assert unread <= {"column"}, unread
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["seed=-1"], "seed=-1"),
+        (["trainer.epochs=0"], "trainer.epochs=0"),
+        (["optimizer.lr=0"], "optimizer.lr=0"),
+        (["optimizer.momentum=1"], "optimizer.momentum=1"),
+        (["labels.rule=three_class"], "labels.rule=three_class"),
+        (["labels.rule=extremes", "labels.normal_min_tbs=1.1"], "labels.normal_min_tbs=1.1"),
+        (["dataset=table", "dataset.root="], "dataset.root is empty"),
+        (["dataset=folder", "dataset.root=no/such/place"], "no/such/place"),
+        (["split=external"], "split=external"),
+        (["split=stratified", "split.val_fraction=0.9"], "split.val_fraction=0.9"),
+        (["dataset.num_normal=10"], "split=stratified"),
+        (["augmentation.max_brightness_change=0.05"], "max_brightness_change=0.05"),
+        (["model.filters=[8,8,8,8,8,8,8]"], "model.filters"),
+        (["model.input_std=[1,1]"], "model.input_std"),
+        (["evaluation.threshold=1"], "evaluation.threshold=1"),
+        (["name=a/b"], "name=a/b"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[str], key: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        check_config(composed(*overrides))
+    assert key in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_added_key_is_refused() -> None:
+    with pytest.raises(Refusal, match=r"optimizer\.lrr"):
+        composed("+optimizer.lrr=1")
+
+
+def test_an_evaluation_takes_what_the_weights_decided_from_their_run() -> None:
+    trained = to_plain(composed("model=model1", "labels.degraded_max_tbs=1.23", "seed=3"))
+    cfg = compose("config", overrides=["evaluate=a_run", "labels.degraded_max_tbs=1.19"])
+    take_over_training(cfg, trained, ["evaluate=a_run", "labels.degraded_max_tbs=1.19"])
+    config = load_config(cfg)
+    assert (config.model.name, config.seed, config.trainer.batch_size) == ("model1", 3, 24)
+    assert config.labels.degraded_max_tbs == 1.19  # typed, so it wins
+    assert config.split.name == "external"  # nothing typed: every image is a test image
+    with pytest.raises(Refusal, match="model=model2"):
+        take_over_training(cfg, trained, ["evaluate=a_run", "model=model2"])

@@ -1,0 +1,65 @@
+"""Who may import whom, and what must start without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path("src/dxa_tbs")
+LEAVES = {"errors"}  # everybody's
+ALLOWED = {  # room: what else of ours it may import
+    "errors": set(),
+    "environment": set(),
+    "config": set(),
+    "records": set(),
+    "checks": {"config"},
+    "cli": {"config"},
+    "data": {"config", "records"},
+    "models": {"config"},
+    "training": set(),
+    "evaluation": set(),
+    "report": {"records", "evaluation"},
+    "experiment": {"config", "records", "data", "models", "training", "evaluation", "report", "environment"},
+    "train": {"cli", "checks", "config", "records", "experiment"},
+    "tables": {"cli", "records", "report"},
+    "phantom": {"cli", "checks", "config", "data"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dxa_tbs"):
+            within = node.module.split(".")[1:]
+            names += [within[0]] if within else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("dxa_tbs.")]
+    return set(names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    if relative.name == "__init__.py" and len(relative.parts) == 1:
+        assert imported_rooms(path) == set()
+        return
+    room = relative.parts[0].removesuffix(".py")
+    assert imported_rooms(path) <= ALLOWED[room] | LEAVES | {room}
+
+
+@pytest.mark.parametrize(
+    "module", ["train", "tables", "phantom", "checks", "records", "report.tables", "evaluation.metrics"]
+)
+def test_starts_without_torch(module: str) -> None:
+    code = f"import sys, dxa_tbs.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_line_starts_without_pandas_too() -> None:
+    code = "import sys, dxa_tbs.train; sys.exit(bool({'pandas', 'sklearn', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
