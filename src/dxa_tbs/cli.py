@@ -71,7 +71,7 @@ def explain(error: Exception) -> str:
         return f"{ambiguous[1]}: several values: add -m to run them all, or quote one value that has commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
         return f"{wrong[1]}: {_first_line(causes[-1])}"
-    if in_file := re.search(r"In '([^']+)': .*Key '([^']+)' not in '", text):
+    if in_file := re.search(r"In '([^']+)': .*?Key '([^']+)' not in '", text, re.DOTALL):
         return f"conf/{in_file[1]}.yaml: {in_file[2]}: no such setting{_nearest(in_file[2], _all_keys())}"
     if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
         mark = causes[-1].problem_mark

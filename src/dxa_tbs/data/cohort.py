@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -147,10 +148,14 @@ def _read_cells(csv: Path) -> pd.DataFrame:
     if not csv.is_file():
         raise Refusal(f"dataset.table: {csv} does not exist: give dataset.root=<folder> and dataset.table=<csv>")
     try:
-        head = csv.open(encoding="utf-8-sig").readline()
-        separator = max(",;\t", key=head.count)
-        cells = pd.read_csv(csv, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with csv.open(encoding="utf-8-sig") as file:
+            separator = max(",;\t", key=file.readline().count)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
+            cells = pd.read_csv(
+                csv, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            ).fillna("")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise Refusal(f"{csv} is not a CSV file in UTF-8: {error}") from None
     cells.columns = cells.columns.str.strip().str.lower()
     if cells.empty:

@@ -1,0 +1,30 @@
+# make demo: set up, run the main job on synthetic images, print its table.   make test: set up, lint, types, tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'dxa_tbs needs Python 3.10 or newer: make PYTHON=<path>')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m dxa_tbs.train experiment=demo
+	$(BIN)/python -m dxa_tbs.tables outputs
+	@echo "run folder: outputs/demo/phantom/adhoc/model1/seed0"
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

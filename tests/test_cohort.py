@@ -1,0 +1,164 @@
+"""From folders and tables to a cohort; real files on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dxa_tbs.config import LabelRule, LabelSource
+from dxa_tbs.data.cohort import leave_out_unlabelled, pseudonym, read_folder, read_table
+from dxa_tbs.data.labels import label_tbs
+from dxa_tbs.errors import Refusal
+
+
+def write_images(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)
+
+
+def read(
+    root: Path,
+    text: str,
+    *,
+    label_from: LabelSource = LabelSource.auto,
+    rule: LabelRule = LabelRule.binary,
+    encoding: str = "utf-8",
+) -> pd.DataFrame:
+    (root / "cohort.csv").write_text(text, encoding=encoding)
+    return read_table(
+        root / "cohort.csv",
+        root=root,
+        label_from=label_from,
+        label_names=("Normal", "Degraded"),
+        label=lambda tbs: label_tbs(tbs, rule=rule, degraded_max=1.2, normal_min=1.35),
+        keep=["age", "sex"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("tbs", "binary", "extremes"),
+    [(1.0, 1, 1), (1.2, 1, 1), (1.201, 0, None), (1.349, 0, None), (1.35, 0, 0), (1.5, 0, 0)],
+)
+def test_labels_at_and_around_the_limits(tbs: float, binary: int, extremes: int | None) -> None:
+    def label(rule: LabelRule) -> float:
+        return float(label_tbs(np.array([tbs]), rule=rule, degraded_max=1.2, normal_min=1.35)[0])
+
+    assert label(LabelRule.binary) == binary
+    assert label(LabelRule.extremes) == extremes if extremes is not None else np.isnan(label(LabelRule.extremes))
+
+
+def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path, "Healthy bone/maria garcia.png", "Healthy bone/deep/b.JPG", "Degraded/c.tif")
+    (tmp_path / "Healthy bone/.DS_Store").write_text("")
+    (tmp_path / "Healthy bone/Thumbs.db").write_text("")
+    cohort = read_folder(tmp_path, class_folders=("Healthy bone", "Degraded"))
+    assert sorted(cohort["label"]) == [0, 0, 1]
+    assert cohort["image_id"].is_monotonic_increasing
+    assert "1 files are no images and stay out: .db" in caplog.text
+    assert "maria" not in cohort.drop(columns="source").to_csv()
+
+
+def test_a_missing_class_folder_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    write_images(tmp_path, "normal_/a.png", "Degraded/c.png")
+    with pytest.raises(Refusal, match=r"dataset\.normal_folder=Normal.*holds Degraded, normal_"):
+        read_folder(tmp_path, class_folders=("Normal", "Degraded"))
+
+
+def test_a_plain_table(tmp_path: Path) -> None:
+    write_images(tmp_path, "b.png", "a.png")
+    cohort = read(
+        tmp_path, "image_id,patient_id,path,tbs,age,name\nB,007,b.png,1.31,60,Maria\nA,008,a.png,1.2,71,Ana\n"
+    )
+    assert cohort["image_id"].tolist() == ["A", "B"]
+    assert cohort["patient_id"].tolist() == ["008", "007"]
+    assert cohort["label"].tolist() == [1, 0]
+    assert cohort["age"].tolist() == [71, 60]
+    assert "name" not in cohort
+    assert cohort["source"].tolist() == [tmp_path / "a.png", tmp_path / "b.png"]
+
+
+def test_a_table_as_a_spreadsheet_in_spanish_or_german_saves_it(tmp_path: Path) -> None:
+    write_images(tmp_path, "images/a.png", "images/b.png")
+    text = "Path;Patient_ID;TBS;Sex\nimages\\a.png;1;1,195;F\nimages\\b.png;2;1,42;M\n"
+    cohort = read(tmp_path, text, encoding="utf-8-sig").sort_values("patient_id")
+    assert cohort["tbs"].tolist() == [1.195, 1.42]
+    assert cohort["sex"].tolist() == ["F", "M"]
+    assert cohort["image_id"].tolist() == [pseudonym(Path("images\\a.png")), pseudonym(Path("images\\b.png"))]
+
+
+def test_labels_by_name_where_there_is_no_tbs(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    cohort = read(tmp_path, "image_id,path,patient_id,label\na,a.png,1,Degraded\nb,b.png,2,Normal\n")
+    assert cohort["label"].tolist() == [1, 0]
+    assert cohort["tbs"].isna().all()
+
+
+def test_every_row_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    rows = ["gone.png,1,1.3", "a.png,2,1.3", "./a.png,3,1.3", "b.png,,1.3", "c.png,4,1300", "d.png,5,", ",6,1.3"]
+    with pytest.raises(Refusal, match=r"7 of 7 rows cannot be used") as refusal:
+        read(tmp_path, "\n".join(["path,patient_id,tbs", *rows]))
+    assert sorted(refusal.value.details) == [
+        "line 2: gone.png does not exist",
+        "line 3: a.png is listed more than once",
+        "line 4: ./a.png is listed more than once",
+        "line 5: patient_id is empty",
+        "line 6: tbs is not a TBS (0.3 to 2.2)",
+        "line 7: tbs is missing",
+        "line 8: path is empty",
+    ]
+
+
+def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
+    text = "path,patient_id,tbs,label\na.png,1,1.1,Normal\n"
+    with pytest.raises(Refusal) as refusal:
+        read(tmp_path, text)
+    assert refusal.value.details == (
+        "line 2: label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label",
+    )
+    assert read(tmp_path, text, label_from=LabelSource.tbs)["label"].tolist() == [1]
+    assert read(tmp_path, text, label_from=LabelSource.label)["label"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("path,patient_id\na.png,1\n", "no column tbs or label; it has path, patient_id"),
+        ("file,tbs\na.png,1.2\n", "no column path, patient_id"),
+        ("path,patient_id,tbs\n", "no rows"),
+        ("", "not a CSV file"),
+        ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "not a CSV file"),
+    ],
+)
+def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(Refusal, match=what):
+        read(tmp_path, text)
+
+
+def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="UTF-8"):
+        read(tmp_path, "path,patient_id,tbs,name\na.png,1,1.2,Núñez\n", encoding="latin-1")
+    (tmp_path / "cohort.csv").unlink()
+    with pytest.raises(Refusal, match=r"cohort\.csv does not exist"):
+        read_table(
+            tmp_path / "cohort.csv",
+            root=tmp_path,
+            label_from=LabelSource.auto,
+            label_names=("Normal", "Degraded"),
+            label=lambda tbs: tbs,
+            keep=[],
+        )
+
+
+def test_what_the_rule_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path, "a.png", "b.png", "c.png")
+    text = "path,patient_id,tbs\na.png,1,1.1\nb.png,2,1.3\nc.png,3,1.4\n"
+    cohort = leave_out_unlabelled(read(tmp_path, text, rule=LabelRule.extremes))
+    assert sorted(cohort["label"]) == [0, 1]
+    assert "1 of 3 images are of neither class" in caplog.text

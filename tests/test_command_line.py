@@ -1,0 +1,146 @@
+"""As typed and answered: refusals, a sweep, a killed run, the tables. Every command is a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+from dxa_tbs.config import conf_dir
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+
+
+def dxa(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"dxa_tbs.{module}", *arguments]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=170)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["mdel=model1"], "mdel: no such setting: did you mean model?"),
+        (["optimizer.lrr=0.1"], "optimizer.lrr: no such setting: did you mean optimizer.lr?"),
+        (["lr=0.1"], "lr: no such setting: did you mean optimizer.lr?"),
+        (
+            ["optimizer=adamw", "optimizer.momentum=0.9"],
+            "optimizer.momentum: the option chosen for optimizer has no such",
+        ),
+        (["trainer.epochs=1.5"], "trainer.epochs=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        (
+            ["labels.rule=both"],
+            "labels.rule=both: Invalid value 'both', expected one of [binary, extremes, three_class]",
+        ),
+        (
+            ["model=modle4"],
+            "model=modle4: no such option: did you mean model4?; there are model1, model2, model3, model4",
+        ),
+        (["approach=full", "model=model4"], "approach=full: no such option; there are adhoc"),
+        (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; there are demo"),
+        (["+unknown=1"], "unknown is no setting: drop it"),
+        (["seed=-1"], "seed=-1: must be between 0 and"),
+        (["seed=0,1"], "seed=0,1: several values: add -m"),
+        (["dataset=table", "dataset.root="], "dataset.root is empty: give dataset.root=<folder of the images>"),
+        (["dataset=folder"], "dataset.root is not set: give dataset.root=<value>"),
+        (["dataset=folder", "dataset.root=a=b"], "dataset.root=a=b: not of the form key=value"),
+        (["evaluate=nowhere"], "evaluate=nowhere is not the folder of a finished, trained run"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: does not place a run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_typed_wrong_is_answered_in_one_line(arguments: list[str], answer: str, tmp_path: Path) -> None:
+    done = dxa("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dxa_tbs: {answer}")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(tmp_path: Path) -> None:
+    (tmp_path / "my/model").mkdir(parents=True)
+    mine = tmp_path / "my/model/mine.yaml"
+    mine.write_text("defaults: [model4, _self_]\nname: mine\nfilters: [4, 8]\n")
+    done = dxa("train", "--config-dir", "my", "model=mine", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "name: mine" in done.stdout
+    mine.write_text("defaults: [model4, _self_]\nname: mine\nfiltres: [4, 8]\n")
+    done = dxa("train", "--config-dir", "my", "model=mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "dxa_tbs: conf/model/mine.yaml: filtres: no such setting: did you mean model.filters?\n"
+
+
+def test_help_shows_commands_groups_and_settings(tmp_path: Path) -> None:
+    done = dxa("train", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for text in ("python -m dxa_tbs.train -m", "patience: 15"):
+        assert text in done.stdout
+    for group in ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment"):
+        listed = re.search(rf"^{group}: +(.*)$", done.stdout, re.MULTILINE)
+        assert listed is not None
+        assert set(listed[1].split(", ")) == {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+    assert "schema" not in done.stdout
+
+
+def test_the_phantom_is_written_once_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:
+    few = ("dataset.num_normal=2", "dataset.num_degraded=1", "split=stratified")
+    assert dxa("phantom", "hospital", *few, cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "hospital/images").glob("*.png"))) == 3
+    again = dxa("phantom", "hospital", *few, cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr == "dxa_tbs: hospital: holds something already: name a new folder\n"
+
+
+@pytest.mark.slow
+def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
+    sweep = ("-m", *SMALL, "model=model1,model2,model3,model4", "trainer.epochs=2")
+    first = dxa("train", *[text for text in sweep if text not in ("model=model3", "trainer.epochs=1")], cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 4
+    started = time.monotonic()
+    again = dxa("train", *[text for text in sweep if text not in ("model=model3", "trainer.epochs=1")], cwd=tmp_path)
+    assert again.stdout.count("skipped, finished already") == 4
+    assert time.monotonic() - started < 60
+    tables = dxa("tables", "outputs", cwd=tmp_path)
+    assert [line.split("|")[1].strip() for line in tables.stdout.splitlines() if line.startswith("| model")] == [
+        "model1", "model2", "model3", "model4",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_failing_job_leaves_the_others_of_its_sweep_alone(tmp_path: Path) -> None:
+    sweep = [*SMALL, "optimizer.lr=1e30,0.001"]
+    done = dxa("train", "-m", *sweep, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not run: the loss is not a number after one epoch: lower optimizer.lr=1e+30" in done.stdout
+    assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_a_killed_run_is_unfinished_named_and_started_anew(tmp_path: Path) -> None:
+    arguments = [*SMALL, "trainer.epochs=400", "trainer.patience=null"]
+    command = [sys.executable, "-m", "dxa_tbs.train", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert any("epoch 1/400" in line for line in running.stdout)
+        running.send_signal(signal.SIGKILL)
+    assert not list((tmp_path / "outputs").rglob("metrics.json"))
+    tables = dxa("tables", "outputs", cwd=tmp_path)
+    assert tables.returncode == 1
+    assert "not finished: runs/phantom/adhoc/model3/seed0" in tables.stderr
+    run_dir = next((tmp_path / "outputs").rglob("history.csv")).parent
+    (run_dir / "left_over.csv").write_text("")
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert any("epoch 1/400" in line for line in running.stdout)
+        assert not (run_dir / "left_over.csv").exists()
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130

@@ -1,0 +1,185 @@
+"""Whole runs on small phantoms: what is left on disk, that it repeats, and that files give what the phantom gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SMALL, composed
+from hydra import compose
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from dxa_tbs import records
+from dxa_tbs.config import load_config, take_over_training
+from dxa_tbs.data.phantom.cohort import export_cohort
+from dxa_tbs.data.prepare import read_cohort
+from dxa_tbs.errors import Refusal
+from dxa_tbs.experiment import run_experiment
+from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.training.batches import build_normalisation, predict_logits, to_scores
+
+FILES = {
+    "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "model.pt",
+    "metrics.json", "train.log", "figures",
+}  # fmt: skip
+FIGURES = {"learning_curve.png", "roc.png", "confusion_matrix.png", "augmentation.png"}
+
+
+def run(root: Path, cache: Path, *overrides: str) -> Path:
+    typed = [f"output_root={root}", f"cache_dir={cache}", *overrides]
+    return run_experiment(composed(*typed), typed)
+
+
+def evaluate(root: Path, cache: Path, source: Path, *overrides: str) -> Path:
+    typed = [f"output_root={root}", f"cache_dir={cache}", f"evaluate={source}", *overrides]
+    cfg = compose("config", overrides=typed)
+    take_over_training(cfg, records.read_config(source), typed)
+    return run_experiment(load_config(cfg), typed)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    return run(tmp_path_factory.mktemp("outputs"), cache_dir, *SMALL)
+
+
+def test_the_run_folder_is_complete(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == FILES
+    assert {path.name for path in (finished / "figures").iterdir()} == FIGURES
+    for figure in (finished / "figures").iterdir():
+        with Image.open(figure) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_every_image_of_val_and_test_is_scored_once(finished: Path) -> None:
+    split, scored = (records.read_table(finished / name) for name in ("split.csv", "predictions.csv"))
+    expected = split[split["split"] != "train"]
+    assert scored["image_id"].tolist() == expected["image_id"].tolist()
+    assert scored["label"].tolist() == expected["label"].tolist()
+    assert scored["score"].between(0, 1).all()
+    assert (split[split["split"] == "test"]["origin"] == "").all()
+    assert {"age", "bmi", "scanner"} <= set(split.columns)
+
+
+def test_metrics_can_be_recomputed_from_predictions(finished: Path) -> None:
+    scored, facts = records.read_table(finished / "predictions.csv"), records.read_json(finished / "metrics.json")
+    for name in ("val", "test"):
+        part = scored[scored["split"] == name]
+        for rule, threshold in facts["thresholds"].items():
+            told = facts[name][f"at_{rule}"]
+            calls = part["score"] >= threshold
+            assert told["tp"] == int((calls & (part["label"] == 1)).sum())
+            assert told["tn"] == int((~calls & (part["label"] == 0)).sum())
+            assert told["accuracy"] == pytest.approx((told["tp"] + told["tn"]) / len(part))
+            assert told["auc"] == pytest.approx(roc_auc_score(part["label"], part["score"]))
+
+
+def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
+    facts, environment = (records.read_json(finished / name) for name in ("metrics.json", "environment.json"))
+    assert facts["synthetic"]
+    assert facts["num_images"]["test"] == {
+        "normal_original": 8, "degraded_original": 4, "normal_augmented": 0, "degraded_augmented": 0,
+    }  # fmt: skip
+    assert any("interpolates" in text for text in facts["warnings"])
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert environment["weights"]["sha256"] == records.sha256_of_file(finished / "model.pt")
+    log = (finished / "train.log").read_text()
+    assert "epoch 1/1" in log
+    assert "interpolates" in log
+
+
+def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path) -> None:
+    again = evaluate(finished.parents[4], cache_dir, finished, *SMALL[:5])
+    ours, theirs = (records.read_table(folder / "predictions.csv") for folder in (finished, again))
+    test = ours[ours["split"] == "test"].set_index("image_id")["score"]
+    assert theirs[theirs["split"] == "test"].set_index("image_id")["score"].to_dict() == test.to_dict()
+    state = torch.load(finished / "model.pt", weights_only=True)
+    model = build_adhoc([8, 16, 32], [100])
+    model.load_state_dict(state)
+    logits = predict_logits(
+        model, torch.zeros(1, 224, 224, dtype=torch.uint8), build_normalisation([0] * 3, [1] * 3, torch.device("cpu"))
+    )
+    assert 0 < to_scores(logits)[0] < 1
+
+
+def test_a_finished_run_is_skipped(finished: Path, cache_dir: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
+    assert run(finished.parents[4], cache_dir, *SMALL) == finished
+    assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+def test_the_same_run_repeats_bit_for_bit_and_another_seed_shares_its_test_set(
+    finished: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    again, other = run(tmp_path, cache_dir, *SMALL), run(tmp_path, cache_dir, *SMALL, "seed=1")
+    for name in ("split.csv", "predictions.csv"):
+        assert (again / name).read_bytes() == (finished / name).read_bytes()
+    ours, theirs = (
+        records.read_table(folder / "predictions.csv").query("split == 'test'") for folder in (finished, other)
+    )
+    assert ours["image_id"].tolist() == theirs["image_id"].tolist()
+    assert ours["score"].tolist() != theirs["score"].tolist()
+
+
+def test_an_exported_phantom_read_back_as_a_table_gives_the_same_run_bit_for_bit(
+    finished: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    config = composed(*SMALL)
+    export_cohort(read_cohort(config.dataset, config.labels, config.split), tmp_path / "hospital")
+    table = [text for text in SMALL if not text.startswith("dataset.")]
+    other = run(tmp_path / "outputs", cache_dir, "dataset=table", f"dataset.root={tmp_path / 'hospital'}", *table)
+    for name in ("split.csv", "predictions.csv"):
+        assert (other / name).read_bytes() == (finished / name).read_bytes()
+    ours, theirs = (records.read_json(folder / "metrics.json") for folder in (finished, other))
+    del ours["data_sha256"], theirs["data_sha256"]
+    assert ours == theirs
+    assert torch.load(finished / "model.pt").keys() == torch.load(other / "model.pt").keys()
+
+
+def test_class_folders_train_and_a_changed_image_is_noticed(tmp_path: Path, cache_dir: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("Normal", "Degraded")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(12):
+            frame = rng.integers(0, 128 + 127 * label, (240, 250), dtype=np.uint8)
+            Image.fromarray(frame).save(tmp_path / "data" / name / f"{index}.png")
+    typed = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", "augmentation=none", *SMALL[2:])
+    run_dir = run(tmp_path / "outputs", cache_dir, *typed)
+    facts = records.read_json(run_dir / "metrics.json")
+    assert not facts["synthetic"]
+    assert not (run_dir / "figures/augmentation.png").exists()
+    Image.fromarray(rng.integers(0, 255, (240, 250), dtype=np.uint8)).save(tmp_path / "data/Normal/0.png")
+    with pytest.raises(Refusal) as refusal:
+        run(tmp_path / "outputs", cache_dir, *typed)
+    assert refusal.value.details == ("the images or their labels have changed since",)
+
+
+def test_external_evaluation_scores_every_image_and_says_whose_weights(
+    finished: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    elsewhere = evaluate(
+        tmp_path, cache_dir, finished, "dataset.seed=9", "dataset.num_normal=6", "dataset.num_degraded=4"
+    )
+    facts = records.read_json(elsewhere / "metrics.json")
+    assert facts["evaluated_run"] == str(finished)
+    assert "val" not in facts
+    assert len(records.read_table(elsewhere / "predictions.csv")) == 10
+    assert facts["thresholds"] == records.read_json(finished / "metrics.json")["thresholds"]
+    assert not (elsewhere / "model.pt").exists()
+    environment = records.read_json(elsewhere / "environment.json")
+    assert environment["weights"]["sha256"] == records.sha256_of_file(finished / "model.pt")
+
+
+def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
+    with pytest.raises(Refusal, match="were among the train and val images"):
+        evaluate(tmp_path, cache_dir, finished, *SMALL[:2])
+
+
+def test_exactly_table_1_by_default() -> None:
+    config = composed()
+    cohort = read_cohort(config.dataset, config.labels, config.split)
+    assert cohort["label"].value_counts().to_dict() == {0: 1258, 1: 211}
+    assert isinstance(cohort, pd.DataFrame)

@@ -1,0 +1,162 @@
+"""Decoding, cropping and the cache; real files of every kind a hospital has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dxa_tbs.config import Fit
+from dxa_tbs.data.frames import UnusableImage, decode
+from dxa_tbs.data.images import crop_frame, hash_sources, load_images
+from dxa_tbs.errors import Refusal
+from dxa_tbs.records import sha256_of_array
+
+GREY = np.random.default_rng(0).integers(0, 256, (280, 300), dtype=np.uint8)
+NOWHERE = np.full(4, np.nan)
+
+
+def cohort(*paths: Path) -> pd.DataFrame:
+    return pd.DataFrame({"image_id": [path.name for path in paths], "source": paths})
+
+
+def load(table: pd.DataFrame, cache: Path, *, fit: Fit = Fit.crop, bits: int | None = None) -> np.ndarray:
+    return np.array(load_images(table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache).pixels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA"])
+def test_grey_comes_back_whatever_it_was_saved_as(tmp_path: Path, suffix: str, mode: str) -> None:
+    if (suffix, mode) in {("bmp", "LA"), ("tif", "P"), ("bmp", "RGBA")}:
+        pytest.skip("Pillow does not write this")
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(GREY).convert(mode).save(path)
+    assert np.array_equal(decode(path), GREY)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_is_grey_to_its_own_rounding(tmp_path: Path, mode: str) -> None:
+    smooth = np.add.outer(np.arange(100), np.arange(120)).astype(np.uint8)
+    Image.fromarray(smooth).convert(mode).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - smooth).max() <= 6
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_kept_until_the_cohort_is_known(tmp_path: Path, suffix: str) -> None:
+    deep = GREY.astype(np.uint16) * 16  # 12 bits in use
+    Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
+    assert decode(tmp_path / f"a.{suffix}").dtype == np.uint16
+    assert np.array_equal(decode(tmp_path / f"a.{suffix}"), deep)
+
+
+def test_what_is_no_plain_grey_image_says_why(tmp_path: Path) -> None:
+    coloured = np.stack([GREY, GREY, 255 - GREY], axis=-1)
+    transparent = np.stack([GREY, GREY // 2], axis=-1)
+    Image.fromarray(coloured).save(tmp_path / "coloured.png")
+    Image.fromarray(transparent).save(tmp_path / "transparent.png")
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(GREY).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(GREY)])
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.fromarray(GREY).save(tmp_path / "whole.png")
+    (tmp_path / "truncated.png").write_bytes((tmp_path / "whole.png").read_bytes()[:20_000])
+    for name, reason in {
+        "coloured.png": "coloured",
+        "transparent.png": "transparent",
+        "float.tif": "mode F",
+        "pages.tif": "2 pages",
+        "text.png": "not an image",
+        "empty.png": "not an image",
+        "truncated.png": "cannot be read",
+    }.items():
+        with pytest.raises(UnusableImage, match=reason):
+            decode(tmp_path / name)
+
+
+def test_all_unusable_files_are_listed_and_nothing_is_cached(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "good.png")
+    (tmp_path / "bad1.png").write_text("x")
+    (tmp_path / "bad2.png").write_text("y")
+    table = cohort(*(tmp_path / name for name in ("bad1.png", "good.png", "bad2.png")))
+    with pytest.raises(Refusal, match="2 of 3 images cannot be used") as refusal:
+        load(table, tmp_path / "cache")
+    assert [line.split()[0] for line in refusal.value.details] == [
+        str(tmp_path / "bad1.png"),
+        str(tmp_path / "bad2.png"),
+    ]
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("roi", "top", "left"),
+    [
+        (NOWHERE, 28, 38),  # (280 - 224) / 2, (300 - 224) / 2
+        (np.array([100.0, 100.0, 180.0, 200.0]), 38, 28),  # centred on (140, 150)
+        (np.array([0.0, 0.0, 10.0, 10.0]), 0, 0),  # stays in the frame
+        (np.array([290.0, 270.0, 300.0, 280.0]), 56, 76),
+    ],
+)
+def test_the_crop_is_centred_and_takes_pixels_as_they_are(roi: np.ndarray, top: int, left: int) -> None:
+    assert np.array_equal(crop_frame(GREY, roi), GREY[top : top + 224, left : left + 224])
+
+
+def test_a_small_frame_is_padded_never_stretched() -> None:
+    small = GREY[:200, :101]
+    image = crop_frame(small, NOWHERE)
+    assert image.shape == (224, 224)
+    assert np.array_equal(image[12:212, 61:162], small)
+    assert image.sum() == small.sum()
+
+
+def test_frames_of_different_sizes_and_depths_make_one_cohort(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GREY[:200]).save(tmp_path / "b.png")
+    Image.fromarray(GREY.astype(np.uint16) * 16 + 7).save(tmp_path / "c.png")
+    pixels = load(cohort(*(tmp_path / f"{name}.png" for name in "abc")), tmp_path / "cache")
+    assert pixels.shape == (3, 224, 224)
+    assert np.array_equal(pixels[0], pixels[2])
+    assert "1 images have 16-bit pixels: 12 bits taken as in use" in caplog.text
+    assert "1 images are smaller than 224 x 224" in caplog.text
+    with pytest.raises(Refusal):
+        load(cohort(tmp_path / "c.png"), tmp_path / "cache", bits=10)
+
+
+def test_resizing_is_another_preprocessing_with_another_cache_entry(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    table = cohort(tmp_path / "a.png")
+    resized = Image.fromarray(GREY).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal(load(table, tmp_path / "cache", fit=Fit.resize)[0], np.asarray(resized))
+    assert not np.array_equal(load(table, tmp_path / "cache")[0], np.asarray(resized))
+
+
+def test_a_region_outside_the_frame_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    table = cohort(tmp_path / "a.png").assign(roi_x0=10.0, roi_y0=10.0, roi_x1=301.0, roi_y1=100.0)
+    with pytest.raises(Refusal) as refusal:
+        load(table, tmp_path / "cache")
+    assert "inside 300 x 280 pixels" in refusal.value.details[0]
+
+
+def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_decoded_again(tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.png", tmp_path / "cache"
+    Image.fromarray(GREY).save(path)
+    before = path.stat()
+    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(GREY, NOWHERE))
+    entry = next(folder for folder in cache.iterdir() if folder.is_dir())
+    written = (entry / "images.npy").stat().st_mtime_ns
+    load(cohort(path), cache)
+    assert (entry / "images.npy").stat().st_mtime_ns == written
+    Image.fromarray(255 - GREY).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(255 - GREY, NOWHERE))
+
+
+def test_the_hash_is_that_of_the_pixels_the_network_gets(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    table = cohort(tmp_path / "a.png")
+    images = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path / "cache")
+    assert images.sha256 == [sha256_of_array(images.pixels[0])]

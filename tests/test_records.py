@@ -1,0 +1,126 @@
+"""The run folder: who may write it, when it counts as finished, what is never overwritten."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import composed
+
+from dxa_tbs import records
+from dxa_tbs.config import to_plain
+from dxa_tbs.errors import Refusal
+
+CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
+
+
+def folder(*overrides: str, weights_sha256: str | None = None) -> str:
+    config = to_plain(composed(*overrides))
+    return records.run_folder(config, overrides, weights_sha256=weights_sha256).as_posix()
+
+
+def finish(run_dir: Path, config: dict[str, object], data: str = "d") -> None:
+    with records.claim_run(run_dir, config, data_sha256=data) as is_to_do:
+        assert is_to_do
+        records.write_json(run_dir / records.METRICS, {"data_sha256": data})
+
+
+def test_the_folder_is_named_after_the_choices_and_a_digest_of_the_rest() -> None:
+    assert folder() == "outputs/runs/phantom/adhoc/model4/seed0"
+    assert folder("model=model1", "seed=3", "name=study", "output_root=o") == "o/study/phantom/adhoc/model1/seed3"
+    digest = folder("optimizer.lr=0.1", "trainer.epochs=2")
+    assert digest.startswith("outputs/runs/phantom/adhoc/model4/seed0-")
+    assert digest == folder("trainer.epochs=2", "optimizer.lr=0.1")
+    assert digest != folder("optimizer.lr=0.1")
+    assert folder("augmentation=none") != folder("augmentation=balanced")
+    assert folder("cache_dir=elsewhere") == folder()
+    assert folder(weights_sha256="a") != folder(weights_sha256="b")
+
+
+def test_a_finished_run_is_not_to_be_done_again(tmp_path: Path) -> None:
+    finish(tmp_path / "run", CONFIG)
+    with records.claim_run(tmp_path / "run", CONFIG | {"output_root": "x"}, data_sha256="d") as is_to_do:
+        assert not is_to_do
+
+
+def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwritten(tmp_path: Path) -> None:
+    finish(tmp_path / "run", CONFIG)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for config, data, difference in (
+        (CONFIG | {"optimizer": {"lr": 0.2}}, "d", "optimizer.lr: 0.1 there, 0.2 here"),
+        (CONFIG, "e", "the images or their labels have changed since"),
+    ):
+        with (
+            pytest.raises(Refusal, match="another configuration") as refusal,
+            records.claim_run(tmp_path / "run", config, data_sha256=data),
+        ):
+            pass
+        assert refusal.value.details == (difference,)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_what_an_interrupted_run_left_is_removed_and_foreign_files_are_not(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), records.claim_run(tmp_path / "run", CONFIG, data_sha256="d"):
+        (tmp_path / "run/history.csv").write_text("half a line")
+        raise RuntimeError
+    with records.claim_run(tmp_path / "run", CONFIG, data_sha256="d") as is_to_do:
+        assert is_to_do
+        assert not (tmp_path / "run/history.csv").exists()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.txt").write_text("precious")
+    with (
+        pytest.raises(Refusal, match="files that are no run"),
+        records.claim_run(tmp_path / "thesis", CONFIG, data_sha256="d"),
+    ):
+        pass
+    assert (tmp_path / "thesis/chapter1.txt").read_text() == "precious"
+
+
+def test_two_processes_never_write_one_folder_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dxa_tbs import records\n"
+        f"with records.claim_run(Path({str(tmp_path / 'run')!r}), {CONFIG!r}, data_sha256='d'):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(Refusal, match="being written by another process"),
+            records.claim_run(tmp_path / "run", CONFIG, data_sha256="d"),
+        ):
+            pass
+        other.kill()
+    with records.claim_run(tmp_path / "run", CONFIG, data_sha256="d") as is_to_do:
+        assert is_to_do
+
+
+def test_finished_and_unfinished_runs_are_told_apart(tmp_path: Path) -> None:
+    finish(tmp_path / "a/seed0", CONFIG)
+    with records.claim_run(tmp_path / "b/seed0", CONFIG, data_sha256="d"):
+        pass
+    assert records.find_runs(tmp_path) == ([tmp_path / "a/seed0"], [tmp_path / "b/seed0"])
+
+
+def test_numbers_survive_and_nan_becomes_null(tmp_path: Path) -> None:
+    records.write_json(tmp_path / "a.json", {"x": {"nan": math.nan, "third": 1 / 3}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": {"nan": None, "third": 1 / 3}}
+    table = pd.DataFrame({"image_id": ["007"], "patient_id": ["01"], "tbs": [np.nan], "origin": [""], "score": [1 / 3]})
+    records.write_table(tmp_path / "a.csv", table)
+    pd.testing.assert_frame_equal(records.read_table(tmp_path / "a.csv"), table, check_dtype=False)
+
+
+def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), records.replace_folder(tmp_path / "entry") as scratch:
+        (scratch / "half").write_text("")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with records.replace_folder(tmp_path / "entry") as scratch:
+        (scratch / "whole").write_text("")
+    assert [path.name for path in tmp_path.rglob("*")] == ["entry", "whole"]

@@ -1,0 +1,144 @@
+"""Splits keep patients apart and counts exact; the audit refuses what leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dxa_tbs.data.audit import check_pixels, check_split, check_unseen
+from dxa_tbs.data.split import split_by_counts, split_by_fractions, split_from_file
+from dxa_tbs.errors import Refusal
+
+TABLE_I = {"train": (979, 148), "val": (140, 21), "test": (139, 42)}
+
+
+def single_images(num_normal: int, num_degraded: int) -> pd.DataFrame:
+    label = np.repeat([0, 1], [num_normal, num_degraded])
+    names = [f"p{index:05d}" for index in range(len(label))]
+    return pd.DataFrame({"image_id": names, "patient_id": names, "label": label})
+
+
+def repeated_images(images_per_patient: list[int]) -> pd.DataFrame:
+    patient = np.repeat(np.arange(len(images_per_patient)), images_per_patient)
+    label = (patient % 3 == 0).astype(int)
+    images = [f"i{index:05d}" for index in range(len(patient))]
+    return pd.DataFrame({"image_id": images, "patient_id": [f"p{one:04d}" for one in patient], "label": label})
+
+
+def test_table_1_exactly() -> None:
+    cohort = single_images(1258, 211)
+    side = split_by_counts(cohort, TABLE_I, seed=0)
+    counts = pd.crosstab(side, cohort["label"])
+    assert {name: tuple(counts.loc[name]) for name in TABLE_I} == TABLE_I
+    assert not side.equals(split_by_counts(cohort, TABLE_I, seed=1))
+    assert side.equals(split_by_counts(cohort, TABLE_I, seed=0))
+
+
+def test_the_split_does_not_depend_on_the_order_of_the_rows() -> None:
+    cohort = single_images(30, 15)
+    shuffled = cohort.sample(frac=1, random_state=3)
+    counts = {"train": (10, 5), "val": (10, 5), "test": (10, 5)}
+    by_counts = split_by_counts(cohort, counts, seed=0), split_by_counts(shuffled, counts, seed=0)
+    shares = {"val_fraction": 0.2, "test_fraction": 0.2, "seed": 0}
+    by_shares = split_by_fractions(cohort, **shares), split_by_fractions(shuffled, **shares)  # type: ignore[arg-type]
+    for plain, mixed in (by_counts, by_shares):
+        assert plain.equals(mixed.sort_index())
+
+
+def test_counts_are_exact_with_several_images_per_patient_and_no_patient_is_shared() -> None:
+    cohort = repeated_images([1, 2, 3, 1, 4] * 40)
+    total = np.bincount(cohort["label"])
+    counts = {"test": (30, 15), "val": (25, 12), "train": (int(total[0]) - 55, int(total[1]) - 27)}
+    cohort["split"] = split_by_counts(cohort, counts, seed=0)
+    assert cohort.groupby("patient_id")["split"].nunique().max() == 1
+    table = pd.crosstab(cohort["split"], cohort["label"])
+    assert {name: tuple(table.loc[name]) for name in counts} == counts
+
+
+def test_a_cohort_of_another_size_is_told_which_split_to_use() -> None:
+    with pytest.raises(
+        Refusal, match=r"1258 Normal and 211 Degraded.*100 Normal and 50 Degraded: use split=stratified"
+    ):
+        split_by_counts(single_images(100, 50), TABLE_I, seed=0)
+    with pytest.raises(Refusal, match="no exact fit"):
+        split_by_counts(repeated_images([2, 2, 2]), {"train": (2, 1), "val": (1, 0), "test": (1, 1)}, seed=0)
+
+
+def test_shares_are_of_patients_and_keep_the_mix_of_classes() -> None:
+    cohort = single_images(1098, 371)
+    side = split_by_fractions(cohort, val_fraction=0.11, test_fraction=0.123, seed=0)
+    assert side.value_counts().to_dict() == {"train": 1126, "val": 162, "test": 181}
+    for name in TABLE_I:
+        assert cohort["label"][side == name].mean() == pytest.approx(371 / 1469, abs=0.005)
+    grouped = repeated_images([1, 5, 2] * 50)
+    grouped["split"] = split_by_fractions(grouped, val_fraction=0.2, test_fraction=0.2, seed=0)
+    assert grouped.groupby("patient_id")["split"].nunique().max() == 1
+
+
+def test_too_few_patients_of_a_class_for_shares() -> None:
+    with pytest.raises(Refusal, match="too few"):
+        split_by_fractions(single_images(10, 1), val_fraction=0.2, test_fraction=0.2, seed=0)
+
+
+def test_a_finished_runs_split_comes_back_and_its_copies_do_not_count(tmp_path: Path) -> None:
+    cohort = single_images(3, 0)
+    path = tmp_path / "split.csv"
+    path.write_text("image_id,split,origin\np00002,test,\np00000,train,\np00001,val,\np00000+1,train,p00000\n")
+    assert split_from_file(cohort, path, column="split").tolist() == ["train", "val", "test"]
+    path.write_text("patient_id,side\np00002,test\np00000,train\np00001,val\n")
+    assert split_from_file(cohort, path, column="side").tolist() == ["train", "val", "test"]
+    assert split_from_file(cohort.assign(split=["train", "val", "test"]), None, column="split").tolist()[2] == "test"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("image_id,split\np00000,train\n", "2 images are in none of"),
+        ("image_id,split\np00000,training\np00001,val\np00002,test\n", "1 images are in none of"),
+        ("image_id,split\np00000,train\np00000,test\n", "puts p00000 in two splits"),
+        ("file,split\nx,train\n", "neither image_id nor patient_id"),
+        ("image_id,side\np00000,train\n", "no column split"),
+    ],
+)
+def test_a_split_file_that_does_not_settle_every_image_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(Refusal, match=what):
+        split_from_file(single_images(3, 0), tmp_path / "split.csv", column="split")
+
+
+def test_a_patient_on_two_sides_is_refused_by_name() -> None:
+    table = pd.DataFrame({"patient_id": ["a", "a", "b"], "label": [0, 1, 1], "split": ["train", "test", "test"]})
+    with pytest.raises(Refusal, match="1 patients are on two sides") as refusal:
+        check_split(table, needed=())
+    assert refusal.value.details == ("a",)
+    with pytest.raises(Refusal, match="no Normal image in test"):
+        check_split(table.iloc[1:], needed=("test",))
+
+
+def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused() -> None:
+    table = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c", "d", "e"],
+            "sha256": ["x", "x", "y", "y", "z"],
+            "split": ["train", "test", "train", "train", "test"],
+            "label": [0, 0, 1, 1, 0],
+        }
+    )
+    with pytest.raises(Refusal) as refusal:
+        check_pixels(table)
+    assert refusal.value.details == ("a (train) = b (test)",)
+    check_pixels(table.iloc[2:])
+    with pytest.raises(Refusal):
+        check_pixels(table.iloc[2:].assign(label=[0, 1, 0]))
+
+
+def test_testing_on_what_was_trained_on_is_refused() -> None:
+    seen = pd.DataFrame({"patient_id": ["a", "b"], "sha256": ["x", "y"]})
+    check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["z"]}), seen, run="r")
+    with pytest.raises(Refusal, match="1 test images"):
+        check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["y"]}), seen, run="r")
+    with pytest.raises(Refusal, match="1 test patients"):
+        check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r")

@@ -1,0 +1,184 @@
+"""The loop: what it computes, when it stops, what it keeps."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.training.batches import (
+    EVAL_BATCH_SIZE,
+    Samples,
+    binary_loss,
+    build_normalisation,
+    predict_logits,
+    to_samples,
+    to_scores,
+)
+from dxa_tbs.training.checkpoint import load_weights, save_weights
+from dxa_tbs.training.device import choose_device
+from dxa_tbs.training.fit import Epoch, Fitted, build_optimizer, fit
+from dxa_tbs.training.timing import ten_epochs
+
+CPU = torch.device("cpu")
+PLAIN = build_normalisation([0.0] * 3, [1.0] * 3, CPU)
+
+
+def easy(count: int, seed: int = 0) -> Samples:
+    """Small images whose brightness is the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = rng.integers(0, 100, (count, 12, 12), dtype=np.uint8) + (labels * 150).astype(np.uint8)[:, None, None]
+    return to_samples(pixels, labels, CPU)
+
+
+class Tiny(nn.Sequential):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(400, 1))
+
+
+def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
+    history: list[Epoch] = []
+    settings = dict(train=easy(50), val=easy(21, seed=1), normalise=PLAIN, batch_size=8, epochs=5, patience=None)
+    settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
+    settings |= {"optimizer": build_optimizer(model, "sgd", lr=0.01, momentum=0.0, weight_decay=0.0)} | changes
+    return fit(model, **settings), history  # type: ignore[arg-type]
+
+
+def test_grey_becomes_three_normalised_channels() -> None:
+    pixels = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)
+    images = build_normalisation([0.5, 0.4, 0.0], [0.5, 0.2, 1.0], CPU).to_input(pixels)
+    assert images.shape == (1, 3, 2, 2)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images[0, 0].flatten().tolist() == pytest.approx([-1.0, -0.6, -0.2, 1.0])
+    assert images[0, 1].flatten().tolist() == pytest.approx([-2.0, -1.0, 0.0, 3.0])
+    assert images[0, 2].flatten().tolist() == pytest.approx([0.0, 0.2, 0.4, 1.0])
+
+
+def test_the_loss_falls_and_easy_images_are_told_apart() -> None:
+    _, history = run(Tiny())
+    assert history[-1].train_loss < history[0].train_loss / 2
+    assert history[-1].val_auc == 1.0
+
+
+def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included() -> None:
+    model = Tiny()
+    train = easy(13)  # one batch of 8, one of 5
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(4))
+    reference = Tiny().train()
+    with torch.no_grad():
+        losses = [
+            binary_loss(reference(PLAIN.to_input(train.pixels_NHW[index])), train.labels_N[index]) * len(index)
+            for index in order.split(8)
+        ]
+    frozen = build_optimizer(model, "sgd", lr=1e-30, momentum=0.0, weight_decay=0.0)
+    _, history = run(model, train=train, optimizer=frozen, epochs=1, seed=4)
+    assert history[0].train_loss == pytest.approx(float(sum(losses)) / 13, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
+    (one, _), (two, _), (other, _) = run(Tiny()), run(Tiny()), run(Tiny(), seed=1)
+    assert all(torch.equal(one.state[name], two.state[name]) for name in one.state)
+    assert not torch.equal(one.state["4.weight"], other.state["4.weight"])
+
+
+def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> None:
+    best, history = run(Tiny(), epochs=8, val=easy(21, seed=1))
+    losses = [epoch.val_loss for epoch in history]
+    assert best.tested_epoch == int(np.argmin(losses)) + 1
+    model = Tiny()
+    model.load_state_dict(best.state)
+    val = easy(21, seed=1)
+    assert binary_loss(predict_logits(model, val.pixels_NHW, PLAIN), val.labels_N).item() == pytest.approx(min(losses))
+    last, _ = run(Tiny(), epochs=8, keeps_last=True)
+    assert last.tested_epoch == 8
+
+
+def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss() -> None:
+    train = easy(50)
+    upside_down = Samples(train.pixels_NHW, 1 - train.labels_N)  # the better the fit, the worse
+    fitted, history = run(Tiny(), val=upside_down, epochs=50, patience=3)
+    assert fitted.stopped_by == "patience"
+    assert len(history) == fitted.tested_epoch + 3
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_weights() -> None:
+    class Breaks(Tiny):
+        calls = 0
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.calls += self.training
+            return super().forward(images) * (math.nan if self.calls > 14 else 1.0)  # 7 batches an epoch: in the third
+
+    fitted, history = run(Breaks(), epochs=9)
+    assert fitted.stopped_by == "nan"
+    assert [epoch.epoch for epoch in history] == [1, 2]
+    assert fitted.tested_epoch == 2
+    assert all(torch.isfinite(tensor).all() for tensor in fitted.state.values())
+
+
+def test_a_first_epoch_without_a_number_is_refused() -> None:
+    model = Tiny()
+    with pytest.raises(Refusal, match=r"lower optimizer\.lr=1e\+30"):
+        run(model, optimizer=build_optimizer(model, "sgd", lr=1e30, momentum=0.0, weight_decay=0.0))
+
+
+def test_every_image_is_predicted_once_and_in_order_across_batches() -> None:
+    model, samples = Tiny(), easy(EVAL_BATCH_SIZE + 3)
+    scores = to_scores(predict_logits(model, samples.pixels_NHW, PLAIN))
+    single = [to_scores(predict_logits(model, samples.pixels_NHW[[row]], PLAIN))[0] for row in (0, 128, 130)]
+    assert scores.shape == (EVAL_BATCH_SIZE + 3,)
+    assert scores[[0, 128, 130]] == pytest.approx(single, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_each_optimizer_is_torchs_own_with_its_settings(name: str) -> None:
+    settings = {"lr": 0.3, "weight_decay": 0.1} | ({"momentum": 0.7} if name == "sgd" else {})
+    optimizer = build_optimizer(Tiny(), name, **settings)
+    assert type(optimizer).__name__.lower() == name
+    assert all(optimizer.param_groups[0][key] == value for key, value in settings.items())
+
+
+def test_weights_come_back_and_damaged_or_foreign_files_are_refused(tmp_path: Path) -> None:
+    path, model = tmp_path / "model.pt", build_adhoc([4], [3])
+    save_weights(model.state_dict(), path)
+    other = build_adhoc([4], [3])
+    load_weights(other, path)
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(Refusal, match="does not hold the weights of this network"):
+        load_weights(build_adhoc([5], [3]), path)
+    for content in (b"", b"nonsense", path.read_bytes()[:5000]):
+        path.write_bytes(content)
+        with pytest.raises(Refusal, match="does not hold the weights"):
+            load_weights(model, path)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert choose_device("cpu") == CPU
+    for name in ("abacus", "cuda:99", "meta"):
+        with pytest.raises(Refusal, match=f"trainer.device={name}"):
+            choose_device(name)
+
+
+def epochs(count: int) -> list[Epoch]:
+    return [Epoch(k, 0.5, 0.5, 0.5, 0.1, train_s=float(k), val_s=0.5) for k in range(1, count + 1)]
+
+
+def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> None:
+    ends = [1.0 + sum(range(1, k + 1)) + 0.5 * k for k in range(1, 13)]
+    timing = ten_epochs(epochs(12), num_train=100, prepare_s=1.0, epoch_ends_s=ends)
+    assert timing["train_10_epochs_s"] == 55.0
+    assert timing["val_10_epochs_s"] == 5.0
+    assert timing["cold_10_epochs_s"] == 61.0
+    assert timing["images_per_s"] == pytest.approx(100 * 10 / 55)
+    short = ten_epochs(epochs(9), num_train=100, prepare_s=1.0, epoch_ends_s=ends[:9])
+    assert short["epochs_measured"] == 9
+    assert [short[name] for name in ("train_10_epochs_s", "val_10_epochs_s", "cold_10_epochs_s")] == [None] * 3
