@@ -190,9 +190,12 @@ def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: fl
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
     run_figures.draw_confusion(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
     copies = data.table[(data.table["origin"] != "") & (data.table["split"] == "train")]
-    originals = copies["origin"].drop_duplicates().head(4)
-    rows = [data.table.index[(data.table["image_id"] == one) | (data.table["origin"] == one)] for one in originals]
-    run_figures.draw_augmentation(folder, [data.pixels[row] for row in rows])
+    families = {}
+    for label, name in reversed(list(enumerate(CLASS_NAMES))):
+        for number, origin in enumerate(copies[copies["label"] == label]["origin"].unique()[:2], start=1):
+            is_family = (data.table["image_id"] == origin) | (data.table["origin"] == origin)
+            families[f"{name} {number}"] = data.pixels[np.flatnonzero(is_family)]
+    run_figures.draw_augmentation(folder, families, is_synthetic=is_synthetic)
 
 
 def _count(table: pd.DataFrame) -> dict[str, dict[str, int]]:

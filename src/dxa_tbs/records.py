@@ -168,7 +168,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _clear(run_dir: Path) -> None:
-    left = [path for path in run_dir.iterdir() if path.name != ".lock"]
+    left = [path for path in run_dir.iterdir() if path.name not in (".lock", f"{CONFIG}.tmp")]
     if left and not (run_dir / CONFIG).is_file():
         raise Refusal(f"{run_dir} holds files that are no run: give name=<other>, or move them away")
     for path in left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -70,22 +70,23 @@ def draw_confusion(
     _save(figure, folder / "confusion_matrix.png", is_synthetic=is_synthetic)
 
 
-def draw_augmentation(folder: Path, families: Sequence[np.ndarray]) -> None:
+def draw_augmentation(folder: Path, families: Mapping[str, np.ndarray], *, is_synthetic: bool) -> None:
     """Draw originals beside their copies, a row each, as augmentation.png; nothing where there are no copies.
 
     Args:
-        families: uint8 (copies + 1, H, W), the original first.
+        families: name to uint8 (copies + 1, H, W), the original first.
     """
     if not families:
         return
-    columns = max(len(family) for family in families)
-    figure, axes = _figure(1.9 * columns, 2.05 * len(families), rows=len(families), columns=columns)
-    for place, (row, column) in zip(axes, np.ndindex(len(families), columns), strict=True):
+    columns = max(len(images) for images in families.values())
+    figure, axes = _figure(1.9 * columns, 2.15 * len(families) + 0.3, rows=len(families), columns=columns)
+    for place in axes:
         place.set_axis_off()
-        if column < len(families[row]):
-            place.imshow(families[row][column], cmap="gray", vmin=0, vmax=255)
-            place.set_title("original" if column == 0 else f"copy {column}", fontsize=9)
-    _save(figure, folder / "augmentation.png")
+    for row, (name, images) in enumerate(families.items()):
+        for column, image in enumerate(images):
+            axes[row * columns + column].imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes[row * columns + column].set_title(name if column == 0 else f"copy {column}", fontsize=9)
+    _save(figure, folder / "augmentation.png", is_synthetic=is_synthetic)
 
 
 def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

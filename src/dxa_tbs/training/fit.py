@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dxa_tbs.errors import Refusal
 from dxa_tbs.training.batches import Normalisation, Samples, binary_loss, predict_logits, to_scores
@@ -84,7 +83,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     lowest, lowest_epoch, kept, kept_epoch = math.inf, 0, dict[str, torch.Tensor](), 0
     stopped_by = "epochs"
-    with tqdm(total=epochs * len(train), unit="image", disable=None) as bar, logging_redirect_tqdm():
+    with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
         for number in range(1, epochs + 1):
             start = _now(device)
             train_loss = _train_epoch(model, train, optimizer, normalise, batch_size, order, bar)
@@ -150,7 +149,7 @@ def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
     bar.set_description(f"epoch {epoch.epoch}/{epochs}")
     bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{epoch.val_loss:.3f}", val_auc=f"{epoch.val_auc:.3f}")
     log.log(
-        logging.INFO if bar.disable else logging.DEBUG,  # the bar says it on a terminal; train.log takes both
+        logging.INFO if bar.disable else logging.DEBUG,  # on a terminal the bar says it; train.log takes both levels
         "epoch %d/%d: loss %.4f, val loss %.4f, val AUC %.3f, %.1f s + %.1f s",
         *(epoch.epoch, epochs, epoch.train_loss, epoch.val_loss, epoch.val_auc, epoch.train_s, epoch.val_s),
     )
