@@ -16,7 +16,7 @@ $(VENV)/installed: pyproject.toml
 demo: setup
 	$(BIN)/python -m dxa_tbs.train experiment=demo
 	$(BIN)/python -m dxa_tbs.tables outputs
-	@echo "run folder: outputs/demo/phantom/adhoc/model1/seed0"
+	@echo "run folder: outputs/demo/phantom_text/adhoc/model1/seed0"
 
 lint: setup
 	$(BIN)/ruff format --check .

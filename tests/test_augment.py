@@ -97,7 +97,7 @@ def test_a_rotation_turns_about_the_centre_and_leaves_no_black_corner(interpolat
 def test_test_images_and_originals_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
     table = table_of({"train": (8, 4), "val": (4, 2), "test": (4, 2)}).assign(sha256="x")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
-    more = with_copies(Prepared(table, pixels), composed().augmentation, seed=0)
+    more = with_copies(Prepared(table, pixels, is_synthetic=False, bits=None), composed().augmentation, seed=0)
     assert np.array_equal(more.pixels[: len(table)], pixels)
     assert (more.table["split"] == "test").sum() == 6
     assert len(more.table) == len(more.pixels) > len(table)

@@ -27,6 +27,7 @@ def read(
     *,
     label_from: LabelSource = LabelSource.auto,
     rule: LabelRule = LabelRule.binary,
+    needs_tbs: bool = False,
     encoding: str = "utf-8",
 ) -> pd.DataFrame:
     (root / "cohort.csv").write_text(text, encoding=encoding)
@@ -36,6 +37,7 @@ def read(
         label_from=label_from,
         label_names=("Normal", "Degraded"),
         label=lambda tbs: label_tbs(tbs, rule=rule, degraded_max=1.2, normal_min=1.35),
+        needs_tbs=needs_tbs,
         keep=["age", "sex"],
     )
 
@@ -56,11 +58,13 @@ def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pyt
     write_images(tmp_path, "Healthy bone/maria garcia.png", "Healthy bone/deep/b.JPG", "Degraded/c.tif")
     (tmp_path / "Healthy bone/.DS_Store").write_text("")
     (tmp_path / "Healthy bone/Thumbs.db").write_text("")
+    (tmp_path / "Healthy bone/GARCIA^MARIA.19600101 F").write_text("")
+    write_images(tmp_path, "Degraded/.ipynb_checkpoints/c-checkpoint.png")
     cohort = read_folder(tmp_path, class_folders=("Healthy bone", "Degraded"))
     assert sorted(cohort["label"]) == [0, 0, 1]
     assert cohort["image_id"].is_monotonic_increasing
-    assert "1 files are no images and stay out: .db" in caplog.text
-    assert "maria" not in cohort.drop(columns="source").to_csv()
+    assert "2 files are no images and stay out (.db)" in caplog.text
+    assert "maria" not in (cohort.drop(columns="source").to_csv() + caplog.text).lower()
 
 
 def test_a_missing_class_folder_is_refused_with_what_is_there(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_a_table_as_a_spreadsheet_in_spanish_or_german_saves_it(tmp_path: Path) 
     cohort = read(tmp_path, text, encoding="utf-8-sig").sort_values("patient_id")
     assert cohort["tbs"].tolist() == [1.195, 1.42]
     assert cohort["sex"].tolist() == ["F", "M"]
-    assert cohort["image_id"].tolist() == [pseudonym(Path("images\\a.png")), pseudonym(Path("images\\b.png"))]
+    assert cohort["image_id"].tolist() == [pseudonym(Path("images/a.png")), pseudonym(Path("images/b.png"))]
 
 
 def test_labels_by_name_where_there_is_no_tbs(tmp_path: Path) -> None:
@@ -132,6 +136,8 @@ def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(
         ("path,patient_id\na.png,1\n", "no column tbs or label; it has path, patient_id"),
         ("file,tbs\na.png,1.2\n", "no column path, patient_id"),
         ("path,patient_id,tbs\n", "no rows"),
+        ("path,patient_id,tbs,TBS\na.png,1,1.2,1.3\n", "has the column tbs twice"),
+        ("path,patient_id,tbs,roi_x0,roi_y0,roi_x1\na.png,1,1.2,1,1,5\n", "no column roi_y1"),
         ("", "not a CSV file"),
         ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "not a CSV file"),
     ],
@@ -139,6 +145,34 @@ def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(
 def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(Refusal, match=what):
         read(tmp_path, text)
+
+
+def test_a_rule_that_needs_the_tbs_does_not_take_a_name_for_it(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
+    with pytest.raises(Refusal, match="no column tbs"):
+        read(tmp_path, "path,patient_id,label\na.png,1,Normal\n", needs_tbs=True)
+
+
+def test_regions_may_be_missing_whole_but_not_in_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    head = "image_id,path,patient_id,tbs,roi_x0,roi_y0,roi_x1,roi_y1\na,a.png,1,1.1,1,2,5,6\n"
+    cohort = read(tmp_path, head + "b,b.png,2,1.3,,,,\n")
+    assert cohort.loc[0, ["roi_x0", "roi_y0", "roi_x1", "roi_y1"]].tolist() == [1, 2, 5, 6]
+    assert "1 of 2 images have no region" in caplog.text
+    with pytest.raises(Refusal) as refusal:
+        read(tmp_path, head + "b,b.png,2,1.3,1,2,5,\n")
+    assert refusal.value.details == ("line 3: its region lacks a side",)
+
+
+def test_lines_are_counted_as_the_file_has_them_and_a_missing_name_beside_a_tbs_is_no_contradiction(
+    tmp_path: Path,
+) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    text = "path,patient_id,tbs,label\na.png,1,1.1,\n\nb.png,2,1.3,Norml\n"
+    with pytest.raises(Refusal) as refusal:
+        read(tmp_path, text)
+    assert len(refusal.value.details) == 1
+    assert refusal.value.details[0].startswith("line 4: label is neither Normal nor Degraded")
 
 
 def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
@@ -152,6 +186,7 @@ def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
             label_from=LabelSource.auto,
             label_names=("Normal", "Degraded"),
             label=lambda tbs: tbs,
+            needs_tbs=False,
             keep=[],
         )
 

@@ -13,12 +13,17 @@ from conftest import composed
 from hydra import compose
 from omegaconf import OmegaConf
 
-from dxa_tbs.checks import check_config
+from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.config import SCHEMAS, Config, conf_dir, load_config, take_over_training, to_plain
 from dxa_tbs.errors import Refusal
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
-NEEDED = {"folder": ["dataset.root=."], "table": ["dataset.root=."], "external": ["evaluate=a_run"]}
+NEEDED = {
+    "phantom_text": ["split=stratified"],
+    "folder": ["dataset.root=."],
+    "table": ["dataset.root=."],
+    "external": ["evaluate=a_run"],
+}
 TABLE_II = """model,batch_size,lr,momentum
 model1,24,0.001,0.6
 model2,24,0.0001,0.7
@@ -109,6 +114,13 @@ def test_every_setting_is_read_somewhere() -> None:
         (["model.input_std=[1,1]"], "model.input_std"),
         (["evaluation.threshold=1"], "evaluation.threshold=1"),
         (["name=a/b"], "name=a/b"),
+        (["trainer.device=gpu"], "trainer.device=gpu"),
+        (["labels.degraded_max_tbs=0.1"], "labels.degraded_max_tbs=0.1"),
+        (["dataset.tbs_reader_sd=nan"], "dataset.tbs_reader_sd=nan"),
+        (["labels.rule=extremes", "dataset=folder", "dataset.root=."], "labels.rule=extremes"),
+        (["dataset=folder", "dataset.root=.", "dataset.normal_folder=../x"], "dataset.normal_folder=../x"),
+        (["dataset.subgroups=[age,Patient_ID]"], "patient_id has a meaning of its own"),
+        (["~seed"], "seed is not set"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[str], key: str) -> None:
@@ -118,18 +130,33 @@ def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[st
     assert "\n" not in str(refusal.value)
 
 
+def test_a_group_keeps_the_name_of_its_option() -> None:
+    with pytest.raises(Refusal, match=r"model\.name=mine: the option is called model4"):
+        check_names({"model": "mine"}, {"model": "model4"})
+
+
 def test_an_added_key_is_refused() -> None:
     with pytest.raises(Refusal, match=r"optimizer\.lrr"):
         composed("+optimizer.lrr=1")
 
 
 def test_an_evaluation_takes_what_the_weights_decided_from_their_run() -> None:
-    trained = to_plain(composed("model=model1", "labels.degraded_max_tbs=1.23", "seed=3"))
-    cfg = compose("config", overrides=["evaluate=a_run", "labels.degraded_max_tbs=1.19"])
-    take_over_training(cfg, trained, ["evaluate=a_run", "labels.degraded_max_tbs=1.19"])
-    config = load_config(cfg)
+    trained = to_plain(
+        composed("model=model1", "labels.degraded_max_tbs=1.23", "seed=3", "dataset=folder", "dataset.root=.")
+    )
+
+    def evaluated(*typed: str) -> Config:
+        cfg = compose("config", overrides=["evaluate=a_run", *typed])
+        take_over_training(cfg, trained, ["evaluate=a_run", *typed])
+        return load_config(cfg)
+
+    config = evaluated("labels.degraded_max_tbs=1.19")
     assert (config.model.name, config.seed, config.trainer.batch_size) == ("model1", 3, 24)
     assert config.labels.degraded_max_tbs == 1.19  # typed, so it wins
-    assert config.split.name == "external"  # nothing typed: every image is a test image
-    with pytest.raises(Refusal, match="model=model2"):
-        take_over_training(cfg, trained, ["evaluate=a_run", "model=model2"])
+    assert (config.dataset.name, config.split.name) == ("folder", "table1")  # nothing typed: the run's own
+    assert evaluated("dataset=phantom").split.name == "external"  # another cohort: every image is a test image
+    assert evaluated("dataset=phantom", "split=stratified").split.name == "stratified"
+    assert evaluated("split=stratified").dataset.name == "folder"
+    for wrong in ("model=model2", "trainer.epochs=3", "dataset.seed=3", "split.seed=5"):
+        with pytest.raises(Refusal, match=wrong.split("=")[0]):
+            evaluated(wrong)

@@ -92,7 +92,7 @@ def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
 
 
 def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path) -> None:
-    again = evaluate(finished.parents[4], cache_dir, finished, *SMALL[:5])
+    again = evaluate(finished.parents[4], cache_dir, finished)
     ours, theirs = (records.read_table(folder / "predictions.csv") for folder in (finished, again))
     test = ours[ours["split"] == "test"].set_index("image_id")["score"]
     assert theirs[theirs["split"] == "test"].set_index("image_id")["score"].to_dict() == test.to_dict()
@@ -161,7 +161,13 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
     finished: Path, tmp_path: Path, cache_dir: Path
 ) -> None:
     elsewhere = evaluate(
-        tmp_path, cache_dir, finished, "dataset.seed=9", "dataset.num_normal=6", "dataset.num_degraded=4"
+        tmp_path,
+        cache_dir,
+        finished,
+        "dataset=phantom",
+        "dataset.seed=9",
+        "dataset.num_normal=6",
+        "dataset.num_degraded=4",
     )
     facts = records.read_json(elsewhere / "metrics.json")
     assert facts["evaluated_run"] == str(finished)
@@ -175,7 +181,7 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
 
 def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
     with pytest.raises(Refusal, match="were among the train and val images"):
-        evaluate(tmp_path, cache_dir, finished, *SMALL[:2])
+        evaluate(tmp_path, cache_dir, finished, "split=external")
 
 
 def test_exactly_table_1_by_default() -> None:

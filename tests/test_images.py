@@ -62,6 +62,8 @@ def test_what_is_no_plain_grey_image_says_why(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(GREY)])
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "damaged.tif").write_bytes(b"II*\0\x08\0\0\0\0\0\0\0\0\0")
+    Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / "inverted.tif", tiffinfo={262: 0})
     Image.fromarray(GREY).save(tmp_path / "whole.png")
     (tmp_path / "truncated.png").write_bytes((tmp_path / "whole.png").read_bytes()[:20_000])
     for name, reason in {
@@ -72,6 +74,8 @@ def test_what_is_no_plain_grey_image_says_why(tmp_path: Path) -> None:
         "text.png": "not an image",
         "empty.png": "not an image",
         "truncated.png": "cannot be read",
+        "damaged.tif": "not an image",
+        "inverted.tif": "black as its largest value",
     }.items():
         with pytest.raises(UnusableImage, match=reason):
             decode(tmp_path / name)
@@ -123,6 +127,11 @@ def test_frames_of_different_sizes_and_depths_make_one_cohort(tmp_path: Path, ca
     assert "1 images are smaller than 224 x 224" in caplog.text
     with pytest.raises(Refusal):
         load(cohort(tmp_path / "c.png"), tmp_path / "cache", bits=10)
+
+
+def test_eight_bits_in_a_sixteen_bit_file_lose_nothing(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / "a.png")
+    assert np.array_equal(load(cohort(tmp_path / "a.png"), tmp_path / "cache")[0], crop_frame(GREY, NOWHERE))
 
 
 def test_resizing_is_another_preprocessing_with_another_cache_entry(tmp_path: Path) -> None:

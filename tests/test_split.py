@@ -58,6 +58,17 @@ def test_counts_are_exact_with_several_images_per_patient_and_no_patient_is_shar
     assert {name: tuple(table.loc[name]) for name in counts} == counts
 
 
+def test_patients_with_several_images_are_spread_like_everybody_else() -> None:
+    cohort = repeated_images([2] * 180 + [1] * 1109)
+    total = np.bincount(cohort["label"])
+    counts = {"test": (120, 61), "val": (107, 54)}
+    counts["train"] = (int(total[0]) - 227, int(total[1]) - 115)
+    side = split_by_counts(cohort, counts, seed=0)
+    is_repeated = cohort["patient_id"].duplicated(keep=False)
+    assert is_repeated[side == "test"].mean() == pytest.approx(360 / 1469, abs=0.1)
+    assert is_repeated[side == "train"].mean() == pytest.approx(360 / 1469, abs=0.03)
+
+
 def test_a_cohort_of_another_size_is_told_which_split_to_use() -> None:
     with pytest.raises(
         Refusal, match=r"1258 Normal and 211 Degraded.*100 Normal and 50 Degraded: use split=stratified"
@@ -137,8 +148,9 @@ def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused() -> None:
 
 def test_testing_on_what_was_trained_on_is_refused() -> None:
     seen = pd.DataFrame({"patient_id": ["a", "b"], "sha256": ["x", "y"]})
-    check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["z"]}), seen, run="r")
+    check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["z"]}), seen, run="r", by_patient=True)
     with pytest.raises(Refusal, match="1 test images"):
-        check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["y"]}), seen, run="r")
+        check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["y"]}), seen, run="r", by_patient=True)
     with pytest.raises(Refusal, match="1 test patients"):
-        check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r")
+        check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r", by_patient=True)
+    check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r", by_patient=False)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import composed
 from sklearn import metrics
 
 from dxa_tbs import records
+from dxa_tbs.config import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_metrics
 from dxa_tbs.tables import build_tables
@@ -18,17 +20,24 @@ RNG = np.random.default_rng(0)
 
 
 def store_run(
-    root: Path, model: str, *, time_s: float | None = 41.5, approach: str = "adhoc", finished: bool = True
+    root: Path,
+    model: str,
+    *changes: str,
+    time_s: float | None = 41.5,
+    approach: str = "adhoc",
+    finished: bool = True,
 ) -> None:
     """Write what the tables read, with scores of our own making."""
     run_dir = root / f"runs/clinic/{approach}/{model}/seed0"
     run_dir.mkdir(parents=True)
     labels = np.repeat([0, 1], [139, 42])
     scores = np.clip(RNG.normal(0.3, 0.2, 181) + 0.3 * labels, 0, 1)
-    records.write_yaml(run_dir / records.CONFIG, {"model": {"name": model}, "approach": {"name": approach}})
+    config = to_plain(composed(*changes))
+    config["approach"]["name"], config["model"]["name"] = approach, model
+    records.write_yaml(run_dir / records.CONFIG, config)
     predictions = pd.DataFrame({"image_id": range(181), "split": "test", "label": labels, "score": scores})
     records.write_table(run_dir / "predictions.csv", predictions)
-    records.write_json(run_dir / "timing.json", {"train_10_epochs_s": time_s})
+    records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
     facts = {
         "synthetic": model == "model1",
         "epochs": 20 if time_s else 4,
@@ -42,9 +51,10 @@ def store_run(
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
-    store_run(tmp_path, "model4")
-    store_run(tmp_path, "model1", time_s=None)
-    store_run(tmp_path, "model2", finished=False)
+    store_run(tmp_path, "model4", "model=model4")
+    store_run(tmp_path, "model3", "model=model3", "model.filters=[4,8]")
+    store_run(tmp_path, "model1", "model=model1", "augmentation=none", "optimizer=adamw", time_s=None)
+    store_run(tmp_path, "model2", "model=model2", finished=False)
     store_run(tmp_path, "mine")
     store_run(tmp_path, "squeezenet", approach="full")
     return tmp_path
@@ -53,7 +63,7 @@ def outputs(tmp_path: Path) -> Path:
 def test_one_row_per_finished_adhoc_run_and_the_unfinished_are_named(outputs: Path) -> None:
     markdown = build_tables(outputs)
     table = pd.read_csv(outputs / "tables/table_v.csv")
-    assert table["model"].tolist() == ["mine", "model1", "model4"]
+    assert table["model"].tolist() == ["mine", "model1", "model3", "model4"]
     assert "not finished, not in the table: runs/clinic/adhoc/model2/seed0" in markdown
     assert markdown == (outputs / "tables/table_v.md").read_text(encoding="utf-8")
 
@@ -77,9 +87,10 @@ def test_the_papers_values_stand_beside_ours(outputs: Path) -> None:
     markdown = build_tables(outputs)
     table = pd.read_csv(outputs / "tables/table_v.csv").set_index("model")
     printed = [31, 10, 129, 11, 0.884, 0.738, 0.928, 0.747, 0.936, 55.61]
-    names = ["tp", "fp", "tn", "fn", "accuracy", "sensitivity", "specificity", "f1", "auc", "train_10_epochs_s"]
+    names = ["tp", "fp", "tn", "fn", "accuracy", "sensitivity", "specificity", "f1", "auc", "time_10_epochs_s"]
     assert table.loc["model4", [f"paper_{name}" for name in names]].tolist() == printed
-    assert table.loc["mine", [f"paper_{name}" for name in names]].isna().all()
+    for network in ("mine", "model3"):  # of another name, or of a paper's name with other filters
+        assert table.loc[network, [f"paper_{name}" for name in names]].isna().all()
     row = next(line for line in markdown.splitlines() if line.startswith("| model4"))
     assert row.split("|")[3].strip() == f"{int(table.loc['model4', 'tp'])} (31)"
     assert f"{table.loc['model4', 'f1']:.3f} (0.747)" in row
@@ -91,6 +102,7 @@ def test_what_is_synthetic_or_not_timed_says_so(outputs: Path) -> None:
     note = next(line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model1"))
     assert "synthetic phantom" in note
     assert "4 epochs, so no time of 10" in note
+    assert "not the paper's: augmentation none, optimizer adamw" in note
     assert "- (41.00)" in markdown
     assert not [line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model4")]
 
@@ -98,7 +110,7 @@ def test_what_is_synthetic_or_not_timed_says_so(outputs: Path) -> None:
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no finished run"):
         build_tables(tmp_path)
-    store_run(tmp_path, "model2", finished=False)
+    store_run(tmp_path, "model2", "model=model2", finished=False)
     with pytest.raises(Refusal) as refusal:
         build_tables(tmp_path)
     assert refusal.value.details == ("not finished: runs/clinic/adhoc/model2/seed0",)

@@ -23,7 +23,7 @@ from dxa_tbs.training.batches import (
     to_scores,
 )
 from dxa_tbs.training.checkpoint import load_weights, save_weights
-from dxa_tbs.training.device import choose_device
+from dxa_tbs.training.device import choose_device, has_kernels
 from dxa_tbs.training.fit import Epoch, Fitted, build_optimizer, fit
 from dxa_tbs.training.timing import ten_epochs
 
@@ -163,9 +163,25 @@ def test_weights_come_back_and_damaged_or_foreign_files_are_refused(tmp_path: Pa
 
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("cpu") == CPU
-    for name in ("abacus", "cuda:99", "meta"):
-        with pytest.raises(Refusal, match=f"trainer.device={name}"):
-            choose_device(name)
+    with pytest.raises(Refusal, match="cuda:99: torch sees"):
+        choose_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((8, 6), ["sm_75", "sm_80", "sm_90"], True),  # machine code of 8.0
+        ((6, 1), ["sm_75", "sm_80", "compute_90"], False),  # a GTX 1070 under a current build
+        ((6, 1), ["sm_50", "sm_60", "sm_70"], True),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 0), ["sm_80", "sm_90"], False),
+        ((10, 0), ["sm_80", "compute_90"], True),
+    ],
+)
+def test_a_gpu_without_code_in_this_build_is_known_before_it_fails(
+    capability: tuple[int, int], architectures: list[str], runs: bool
+) -> None:
+    assert has_kernels(capability, architectures) is runs
 
 
 def epochs(count: int) -> list[Epoch]:
@@ -173,12 +189,13 @@ def epochs(count: int) -> list[Epoch]:
 
 
 def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> None:
-    ends = [1.0 + sum(range(1, k + 1)) + 0.5 * k for k in range(1, 13)]
-    timing = ten_epochs(epochs(12), num_train=100, prepare_s=1.0, epoch_ends_s=ends)
+    ends = [7.0 + 1.0 + sum(range(1, k + 1)) + 0.5 * k for k in range(1, 13)]
+    timing = ten_epochs(epochs(12), num_train=100, data_s=7.0, prepare_s=1.0, epoch_ends_s=ends)
     assert timing["train_10_epochs_s"] == 55.0
     assert timing["val_10_epochs_s"] == 5.0
-    assert timing["cold_10_epochs_s"] == 61.0
+    assert timing["time_10_epochs_s"] == 56.0
+    assert timing["cold_10_epochs_s"] == 68.0
     assert timing["images_per_s"] == pytest.approx(100 * 10 / 55)
-    short = ten_epochs(epochs(9), num_train=100, prepare_s=1.0, epoch_ends_s=ends[:9])
+    short = ten_epochs(epochs(9), num_train=100, data_s=7.0, prepare_s=1.0, epoch_ends_s=ends[:9])
     assert short["epochs_measured"] == 9
-    assert [short[name] for name in ("train_10_epochs_s", "val_10_epochs_s", "cold_10_epochs_s")] == [None] * 3
+    assert {short[f"{name}_10_epochs_s"] for name in ("train", "val", "time", "cold")} == {None}

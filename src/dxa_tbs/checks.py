@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dxa_tbs.config import (
+    PLAUSIBLE_TBS,
     AdhocConfig,
     Config,
     FolderConfig,
     LabelRule,
+    LabelSource,
     PhantomConfig,
     StratifiedSplitConfig,
     Table1SplitConfig,
@@ -17,6 +20,7 @@ from dxa_tbs.config import (
 )
 from dxa_tbs.errors import Refusal
 
+RESERVED = {"image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256"}
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
 MAX_BLOCKS = 6  # 224 pixels, less 2 and halved in each block
@@ -31,6 +35,24 @@ def check_config(config: Config) -> None:
     problem = next(_problems(config), None)
     if problem is not None:
         raise Refusal(problem)
+
+
+def check_names(names: Mapping[str, str], choices: Mapping[str, str]) -> None:
+    """Refuse a configuration in which a group's `name` is not the option's: folders and tables go by it.
+
+    Args:
+        names: group to the name its values carry.
+        choices: group to the option that was chosen.
+
+    Raises:
+        Refusal: names the group, and both.
+    """
+    for group, name in names.items():
+        if name != choices[group]:
+            raise Refusal(
+                f"{group}.name={name}: the option is called {choices[group]}: in a file of your own write name: "
+                f"{choices[group]}"
+            )
 
 
 def _problems(config: Config) -> Iterator[str]:
@@ -63,6 +85,8 @@ def _training_problems(config: Config) -> Iterator[str]:
             yield f"model.filters={config.model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
         if min(config.model.filters + config.model.fc_widths) < 1:
             yield f"model.filters={config.model.filters}, fc_widths={config.model.fc_widths}: each at least 1"
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", trainer.device):
+        yield f"trainer.device={trainer.device}: is no device: use auto, cpu, cuda or cuda:<number>"
     if not 0 < config.evaluation.threshold < 1:
         yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"
 
@@ -73,6 +97,12 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield "labels.rule=three_class: the networks tell two classes only: use binary or extremes"
     if labels.rule is LabelRule.extremes and labels.normal_min_tbs <= labels.degraded_max_tbs:
         yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above degraded_max_tbs={labels.degraded_max_tbs}"
+    yield from _outside("labels.degraded_max_tbs", labels.degraded_max_tbs, *PLAUSIBLE_TBS)
+    by_name = isinstance(dataset, FolderConfig) or getattr(dataset, "label_from", None) is LabelSource.label
+    if labels.rule is LabelRule.extremes and by_name:
+        yield "labels.rule=extremes: needs the TBS of every image: use dataset=table with a tbs column"
+    if reserved := RESERVED & {name.lower() for name in dataset.subgroups}:
+        yield f"dataset.subgroups={dataset.subgroups}: {min(reserved)} has a meaning of its own: drop it"
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
         if not text or set(text) & set('/\\:*?"<>|') or text.startswith("."):
             yield f"{key}={text}: names a folder: use letters, digits, - and _"
@@ -83,6 +113,11 @@ def _dataset_problems(config: Config) -> Iterator[str]:
             yield f"dataset.root={dataset.root}: no such folder"
         if dataset.bits is not None:
             yield from _outside("dataset.bits", dataset.bits, 8, 16)
+    if isinstance(dataset, FolderConfig):
+        for key in ("normal_folder", "degraded_folder"):
+            folder = Path(getattr(dataset, key))
+            if folder.is_absolute() or ".." in folder.parts or folder == Path():
+                yield f"dataset.{key}={folder}: must be the name of a folder inside dataset.root"
     if isinstance(dataset, PhantomConfig):
         yield from _outside("dataset.seed", dataset.seed, 0, MAX_SEED)
         for key in ("num_normal", "num_degraded", "tbs_reader_sd", "psf_cv", "thickness_sd_cm"):
@@ -124,6 +159,6 @@ def _augmentation_problems(config: Config) -> Iterator[str]:
 
 
 def _outside(key: str, value: float, least: float, greatest: float | None = None) -> Iterator[str]:
-    if value < least or (greatest is not None and value > greatest):
+    if not value >= least or (greatest is not None and value > greatest):
         limit = f"at least {least}" if greatest is None else f"between {least} and {greatest}"
         yield f"{key}={value}: must be {limit}"

@@ -38,7 +38,7 @@ def one_line_refusals() -> Iterator[None]:
         print(f"dxa_tbs: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("dxa_tbs: stopped; the same command again starts what was not finished anew", file=sys.stderr)
+        print("dxa_tbs: stopped", file=sys.stderr)
         sys.exit(130)
     finally:
         del os.environ[TRACE]

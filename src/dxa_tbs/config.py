@@ -1,4 +1,4 @@
-"""The schema of the configuration, the checks across its fields, and where its YAML lies. The values are in conf/."""
+"""The schema of the configuration and where its YAML lies; the values are in conf/, checks across them in checks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dxa_tbs.errors import Refusal
+
+PLAUSIBLE_TBS = (0.3, 2.2)  # NHANES 2007-08, single vertebrae: 0.65 to 1.78
 
 
 class LabelRule(Enum):
@@ -247,9 +249,12 @@ def load_config(cfg: DictConfig) -> Config:
     """
     if unknown := list(_unknown_keys(cfg)):
         raise Refusal(f"{unknown[0]} is no setting: drop it (a + before a key adds one, and there is none to add)")
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    config = None if missing else OmegaConf.to_object(cfg)
+    if isinstance(config, Config):
+        missing = list(_keys_without_value(to_plain(config)))  # a key that ~key took away
+    if missing:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
-    config = OmegaConf.to_object(cfg)
     assert isinstance(config, Config)
     return config
 
@@ -267,7 +272,9 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 
 def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Replace, in a configuration that evaluates a finished run, all that the run's weights have decided already.
+    """Replace, in a configuration that evaluates a finished run, all that was not typed by what the run had.
+
+    Another dataset than the run's is external validation: all of its images are test images, unless a split is typed.
 
     Args:
         cfg: changed in place.
@@ -275,22 +282,27 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
         overrides: what the user typed.
 
     Raises:
-        Refusal: the user typed something that the weights have decided.
+        Refusal: the user typed something that the weights have decided, or a part of a group without its option.
     """
+    typed = {text.lstrip("+~").split("=")[0] for text in overrides}
     decided = ("seed", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
-    for text in overrides:
-        key = text.lstrip("+~").split("=")[0]
-        if key.split(".")[0] in (*decided, "recipe", "experiment") and key != "trainer.device":
-            raise Refusal(f"{text}: with evaluate=<run> the run has decided it: drop it")
+    for key in sorted(typed - {"trainer.device"}):
+        group = key.split(".")[0]
+        if group in (*decided, "recipe", "experiment"):
+            raise Refusal(f"{key}: with evaluate=<run> the run has decided it: drop it")
+        if group in ("dataset", "split") and group not in typed:
+            raise Refusal(f"{key}: with evaluate=<run> the run's own {group} is taken: give {group}=<option> as well")
     device = cfg.trainer.device
     for section in decided:
         cfg[section] = _typed(section, trained[section])
     cfg.trainer.device = device
-    if not any(text.startswith("split") for text in overrides):
-        cfg.split = _typed("split", {"name": "external"})
+    if "split" not in typed:
+        cfg.split = _typed("split", {"name": "external"} if "dataset" in typed else trained["split"])
+    if "dataset" not in typed:
+        cfg.dataset = _typed("dataset", trained["dataset"])
     for section in ("labels", "evaluation"):
         for key, value in trained[section].items():
-            if not any(text.startswith(f"{section}.{key}=") for text in overrides):
+            if f"{section}.{key}" not in typed:
                 cfg[section][key] = value
 
 
@@ -311,3 +323,11 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
             yield prefix + key
         elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
             yield from _unknown_keys(cfg[key], f"{prefix}{key}.")
+
+
+def _keys_without_value(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _keys_without_value(value, f"{prefix}{key}.")
+        elif value == MISSING:
+            yield prefix + key

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from dxa_tbs import records
-from dxa_tbs.config import AdhocConfig, Config, TestEpoch, to_plain
+from dxa_tbs.config import AdhocConfig, Config, FolderConfig, TestEpoch, to_plain
 from dxa_tbs.data.audit import check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import CLASS_NAMES
@@ -28,7 +28,7 @@ from dxa_tbs.models.adhoc import build_adhoc, count_parameters
 from dxa_tbs.report import run_figures
 from dxa_tbs.training.batches import Normalisation, build_normalisation, predict_logits, to_samples, to_scores
 from dxa_tbs.training.checkpoint import load_weights, save_weights
-from dxa_tbs.training.device import choose_device, compute_exactly, describe_device
+from dxa_tbs.training.device import choose_device, compute_exactly, describe_device, synchronise
 from dxa_tbs.training.fit import Epoch, build_optimizer, fit
 from dxa_tbs.training.timing import ten_epochs
 
@@ -45,7 +45,7 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
     Raises:
         Refusal: the data, the folder or the device cannot be used.
     """
-    started = time.perf_counter()
+    clock = [time.perf_counter()]
     device = choose_device(config.trainer.device)
     source = Path(config.evaluate) if config.evaluate else None
     weights_sha256 = records.sha256_of_file(source / "model.pt") if source else None
@@ -60,33 +60,42 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             if not is_to_do:
                 log.info("skipped, finished already: %s", run_dir)
                 return run_dir
-            with _log_file(run_dir / "train.log"):
-                data = _prepare(config, cohort, source)
+            with _log_file(run_dir / "train.log", so_far=warnings):
+                data = _load(config, cohort, source)
+                clock.append(time.perf_counter())
+                if source is None:
+                    data = with_copies(data, config.augmentation, seed=config.seed)
                 records.write_table(run_dir / "split.csv", data.table)
-                facts = _train_and_test(config, run_dir, data, device=device, source=source, started=started)
-                facts = {"data_sha256": data_sha256, "synthetic": data.is_synthetic(), **facts, "warnings": warnings}
+                facts = _train_and_test(config, run_dir, data, device=device, source=source, clock=clock)
+                told = {"data_sha256": data_sha256, "synthetic": data.is_synthetic, "bits": data.bits}
+                facts = {**told, **facts, "warnings": warnings}
                 records.write_json(run_dir / records.METRICS, facts)
                 log.info("finished: %s", run_dir)
     return run_dir
 
 
-def _prepare(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared:
+def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared:
+    """Return the originals; to be evaluated, they must be new to the weights and get the grey levels these know."""
+    bits = getattr(config.dataset, "bits", None)
+    if source is not None and bits is None:
+        bits = records.read_json(source / records.METRICS)["bits"]
     data = prepare_images(
         cohort,
         fit=config.preprocessing.fit,
-        bits=getattr(config.dataset, "bits", None),
+        bits=bits,
         subgroups=config.dataset.subgroups,
         cache_dir=Path(config.cache_dir),
     )
-    if source is None:
-        return with_copies(data, config.augmentation, seed=config.seed)
-    seen = records.read_table(source / "split.csv").query("split != 'test'")
-    check_unseen(data.table.query("split == 'test'"), seen, run=str(source))
+    if source is not None:
+        seen = records.read_table(source / "split.csv").query("split != 'test'")
+        has_patients = "normal_folder" not in records.read_config(source)["dataset"]
+        by_patient = has_patients and not isinstance(config.dataset, FolderConfig)
+        check_unseen(data.table.query("split == 'test'"), seen, run=str(source), by_patient=by_patient)
     return data
 
 
 def _train_and_test(
-    config: Config, run_dir: Path, data: Prepared, *, device: torch.device, source: Path | None, started: float
+    config: Config, run_dir: Path, data: Prepared, *, device: torch.device, source: Path | None, clock: list[float]
 ) -> dict[str, Any]:
     """Write all of the run folder that needs a network, and return what metrics.json says of it."""
     compute_exactly()
@@ -94,16 +103,16 @@ def _train_and_test(
     assert isinstance(config.model, AdhocConfig)
     model = build_adhoc(config.model.filters, config.model.fc_widths).to(device).to(memory_format=torch.channels_last)
     normalise = build_normalisation(config.model.input_mean, config.model.input_std, device)
+    environment = describe_software() | describe_device(device)  # now: what it cannot find must not cost a trained run
     if source is None:
-        facts = _train(config, run_dir, data, model, normalise, started=started)
+        facts = _train(config, run_dir, data, model, normalise, clock=clock)
         weights, threshold = {"trained_from": "random initialisation"}, None
     else:
         load_weights(model, source / "model.pt")
         facts, weights = {"evaluated_run": str(source)}, {"evaluated_run": str(source)}
         threshold = float(records.read_json(source / records.METRICS)["thresholds"]["val_f1"])
     weights["sha256"] = records.sha256_of_file((source or run_dir) / "model.pt")
-    environment = describe_software() | describe_device(device) | {"weights": weights}
-    records.write_json(run_dir / "environment.json", environment)
+    records.write_json(run_dir / "environment.json", environment | {"weights": weights})
     predictions = _predict(data, model, normalise)
     records.write_table(run_dir / "predictions.csv", predictions)
     results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
@@ -112,20 +121,25 @@ def _train_and_test(
 
 
 def _train(
-    config: Config, run_dir: Path, data: Prepared, model: nn.Module, normalise: Normalisation, *, started: float
+    config: Config, run_dir: Path, data: Prepared, model: nn.Module, normalise: Normalisation, *, clock: list[float]
 ) -> dict[str, Any]:
-    """Fit; write history, timing and weights; the model then holds the weights to test."""
+    """Fit; write history, timing and weights; the model then holds the weights to test.
+
+    Args:
+        clock: readings at the start of the run and when the decoded images existed.
+    """
     history: list[Epoch] = []
     epoch_ends_s: list[float] = []
 
     def on_epoch(epoch: Epoch) -> None:
         history.append(epoch)
-        epoch_ends_s.append(time.perf_counter() - started)
+        epoch_ends_s.append(time.perf_counter() - clock[0])
         records.write_table(run_dir / "history.csv", pd.DataFrame(history))
 
     settings = {key: value for key, value in dataclasses.asdict(config.optimizer).items() if key != "name"}
     train, val = (to_samples(*data.part(name), normalise.scale_C.device) for name in ("train", "val"))
-    prepare_s = time.perf_counter() - started
+    synchronise(normalise.scale_C.device)
+    clock = [*clock, time.perf_counter()]
     fitted = fit(
         model,
         train,
@@ -144,13 +158,14 @@ def _train(
         log.warning("NaN loss after epoch %d: the weights of epoch %d are tested", len(history), fitted.tested_epoch)
     model.load_state_dict(fitted.state)
     save_weights(fitted.state, run_dir / "model.pt")
-    timing = ten_epochs(history, num_train=len(train), prepare_s=prepare_s, epoch_ends_s=epoch_ends_s)
+    data_s, prepare_s = np.diff(clock).tolist()
+    timing = ten_epochs(history, num_train=len(train), data_s=data_s, prepare_s=prepare_s, epoch_ends_s=epoch_ends_s)
     records.write_json(run_dir / "timing.json", timing)
     run_figures.draw_history(
         run_dir / "figures",
         pd.DataFrame(history),
         tested_epoch=fitted.tested_epoch,
-        is_synthetic=data.is_synthetic(),
+        is_synthetic=data.is_synthetic,
     )
     return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
 
@@ -186,7 +201,7 @@ def _score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> 
 
 def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: float) -> None:
     test = predictions[predictions["split"] == "test"]
-    labels, scores, is_synthetic = test["label"].to_numpy(), test["score"].to_numpy(), data.is_synthetic()
+    labels, scores, is_synthetic = test["label"].to_numpy(), test["score"].to_numpy(), data.is_synthetic
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
     run_figures.draw_confusion(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
     copies = data.table[(data.table["origin"] != "") & (data.table["split"] == "train")]
@@ -226,7 +241,8 @@ def _gathered_warnings() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def _log_file(path: Path, *, so_far: Sequence[str]) -> Iterator[None]:
+    path.write_text("".join(f"WARNING {text}\n" for text in so_far), encoding="utf-8")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     with _handler(handler):

@@ -37,7 +37,7 @@ def main() -> None:
     with one_line_refusals():
         register_schemas()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = load_config(compose("config", overrides=arguments.overrides))
+            config = load_config(compose("config", overrides=["split=stratified", *arguments.overrides]))
         check_config(config)
         csv = write_phantom(config, arguments.folder)
         print(f"wrote {csv}: read it with dataset=table dataset.root={arguments.folder}")

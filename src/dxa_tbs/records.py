@@ -11,14 +11,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
 from dxa_tbs.errors import Refusal
+
+if TYPE_CHECKING:  # a refusal must not wait for them
+    import numpy as np
+    import pandas as pd
 
 METRICS = "metrics.json"  # written last: its presence means "finished"
 CONFIG = "config.yaml"
@@ -106,8 +108,12 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Return a CSV of the run folder; identifiers stay text."""
-    text = {"image_id": str, "patient_id": str, "origin": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tbs": [""], "score": [""]})
+    import pandas as pd
+
+    exact = ("tbs", "score")  # Python's own parser: that of older pandas is off by an ulp, which moves a threshold
+    text = dict.fromkeys(("image_id", "patient_id", "origin", *exact), str)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    return table.assign(**{name: table[name].replace("", "nan").map(float) for name in exact if name in table})
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -136,7 +142,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 
 def sha256_of_array(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

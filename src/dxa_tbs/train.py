@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dxa_tbs.checks import check_config
+from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.cli import one_line_refusals, print_refusal
 from dxa_tbs.config import conf_dir, load_config, register_schemas, take_over_training
 from dxa_tbs.errors import Refusal
@@ -30,7 +30,7 @@ def run_job(cfg: DictConfig) -> None:
         if is_single:
             print_refusal(refusal)
             sys.exit(1)
-        log.error("not run: %s", refusal)
+        log.error("not run: %s", "\n  ".join([str(refusal), *refusal.details]))
         raise
     except Exception:
         if not is_single:
@@ -42,16 +42,15 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     for text in framework:
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
             raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
-    if cfg.evaluate is None:
-        config, weights = load_config(cfg), None
-        check_config(config)
-    else:
+    groups = ("model", "approach", "split", "augmentation", "optimizer")
+    check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
+    if cfg.evaluate is not None:
         from dxa_tbs import records
 
-        weights = records.require_finished(Path(cfg.evaluate))
-        take_over_training(cfg, records.read_config(weights), overrides)
-        config = load_config(cfg)
-        check_config(config)
+        trained = records.read_config(records.require_finished(Path(cfg.evaluate)))
+        take_over_training(cfg, trained, overrides)
+    config = load_config(cfg)
+    check_config(config)
 
     from dxa_tbs.experiment import run_experiment  # here, because it imports torch: refusals answer at once
 

@@ -47,18 +47,19 @@ def check_pixels(table: pd.DataFrame) -> None:
         raise Refusal(f"{len(bad)} images stand twice, on two sides of the split or in both classes: remove one", texts)
 
 
-def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str) -> None:
+def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str, by_patient: bool) -> None:
     """Refuse to test weights on patients or images they were trained or selected on.
 
     Args:
         test: the images to be scored: patient_id, sha256.
         seen: the run's own train and val images: patient_id, sha256.
         run: the run, for the message.
+        by_patient: whether patient_ids say who somebody is; those made from the paths of class folders do not.
 
     Raises:
         Refusal: lists what was seen.
     """
-    for column, what in (("sha256", "images"), ("patient_id", "patients")):
+    for column, what in (("sha256", "images"), ("patient_id", "patients"))[: 1 + by_patient]:
         if common := sorted(set(test[column]) & set(seen[column])):
             raise Refusal(
                 f"{len(common)} test {what} were among the train and val {what} of {run}: leave them out "

@@ -17,15 +17,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import warnings
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.config import LabelSource
-from dxa_tbs.data.labels import DEGRADED, NORMAL, PLAUSIBLE_TBS
+from dxa_tbs.config import PLAUSIBLE_TBS, LabelSource
+from dxa_tbs.data.cells import read_cells
+from dxa_tbs.data.labels import DEGRADED, NORMAL
 from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.data")
@@ -47,13 +48,16 @@ def read_folder(root: Path, *, class_folders: tuple[str, str]) -> pd.DataFrame:
         if not folder.is_dir():
             there = ", ".join(sorted(path.name for path in _subfolders(root))) or "no folder"
             raise Refusal(f"{key}: {root} holds no such folder, it holds {there}: name the one that is meant")
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))
+        )
         images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             raise Refusal(f"{key}: no image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)})")
-        if others := sorted({path.suffix or path.name for path in set(files) - set(images)}):
+        if others := set(files) - set(images):
+            suffixes = sorted({path.suffix for path in others if re.fullmatch(r"\.\w{1,5}", path.suffix)})
             log.warning(
-                "%s: %d files are no images and stay out: %s", folder, len(files) - len(images), " ".join(others)
+                "%s: %d files are no images and stay out (%s)", key, len(others), " ".join(suffixes) or "no suffix"
             )
         rows += [{"label": label, "source": path, "image_id": pseudonym(path.relative_to(root))} for path in images]
     table = pd.DataFrame(rows)
@@ -68,6 +72,7 @@ def read_table(
     label_from: LabelSource,
     label_names: tuple[str, str],
     label: Callable[[np.ndarray], np.ndarray],
+    needs_tbs: bool,
     keep: Sequence[str],
 ) -> pd.DataFrame:
     """Return the cohort of a CSV file (comma, semicolon or tab; decimal point or comma; UTF-8).
@@ -78,13 +83,14 @@ def read_table(
         label_from: see conf/dataset/table.yaml.
         label_names: what the label column calls Normal and Degraded.
         label: TBS to class, NaN for what is left out.
-        keep: further columns to keep where the table has them.
+        needs_tbs: whether the label rule asks for more than a label's name can say.
+        keep: further columns to keep where the table has them, in lower case.
 
     Raises:
         Refusal: the file or a column is missing, or some rows cannot be used; all of them are listed.
     """
-    cells = _read_cells(csv)
-    _require_columns(cells, csv, label_from)
+    cells = read_cells(csv, key="dataset.table")
+    _require_columns(cells, csv, label_from, needs_tbs=needs_tbs)
     problems: list[str] = []
 
     def complain(rows: pd.Series, what: str | pd.Series) -> None:
@@ -103,12 +109,16 @@ def read_table(
         complain(cells["image_id"] == "", "image_id is empty")
         complain((cells["image_id"] != "") & cells["image_id"].duplicated(keep=False), "image_id occurs more than once")
     else:
-        table["image_id"] = cells["path"].map(lambda path: pseudonym(Path(path)))
+        table["image_id"] = sources.map(lambda path: pseudonym(Path(os.path.relpath(path, root))))
     table["tbs"] = _numbers(cells, "tbs", complain) if "tbs" in cells else np.nan
     complain(table["tbs"].notna() & ~table["tbs"].between(*PLAUSIBLE_TBS), "tbs is not a TBS (0.3 to 2.2)")
     table["label"] = _labels(cells, table["tbs"], label_from, label_names, label, complain)
-    for column in ROI_COLUMNS if set(ROI_COLUMNS) <= set(cells.columns) else ():
-        table[column] = _numbers(cells, column, complain)
+    if ROI_COLUMNS[0] in cells:
+        rois = pd.DataFrame({column: _numbers(cells, column, complain) for column in ROI_COLUMNS})
+        complain(rois.isna().any(axis=1) & rois.notna().any(axis=1), "its region lacks a side")
+        if num_without := int(rois.isna().all(axis=1).sum()):
+            log.warning("%d of %d images have no region: cropped around their centre", num_without, len(rois))
+        table = table.join(rois)
     for column in [name for name in keep if name in cells]:
         numbers = pd.to_numeric(cells[column].str.replace(",", "."), errors="coerce")
         table[column] = cells[column] if (numbers.isna() & (cells[column] != "")).any() else numbers
@@ -133,6 +143,10 @@ def pseudonym(path: Path) -> str:
     return hashlib.sha256(path.as_posix().encode()).hexdigest()[:12]
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("image_id").reset_index(drop=True)
 
@@ -143,28 +157,10 @@ def _subfolders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir()]
 
 
-def _read_cells(csv: Path) -> pd.DataFrame:
-    """Return the file's cells as stripped text, empty where missing, the column names in lower case."""
-    if not csv.is_file():
-        raise Refusal(f"dataset.table: {csv} does not exist: give dataset.root=<folder> and dataset.table=<csv>")
-    try:
-        with csv.open(encoding="utf-8-sig") as file:
-            separator = max(",;\t", key=file.readline().count)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-            cells = pd.read_csv(
-                csv, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-            ).fillna("")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise Refusal(f"{csv} is not a CSV file in UTF-8: {error}") from None
-    cells.columns = cells.columns.str.strip().str.lower()
-    if cells.empty:
-        raise Refusal(f"{csv} has no rows below its header")
-    return cells.apply(lambda column: column.str.strip())
-
-
-def _require_columns(cells: pd.DataFrame, csv: Path, label_from: LabelSource) -> None:
+def _require_columns(cells: pd.DataFrame, csv: Path, label_from: LabelSource, *, needs_tbs: bool) -> None:
     needed = {"path", "patient_id"} | ({label_from.value} if label_from is not LabelSource.auto else set())
+    needed |= {"tbs"} if needs_tbs else set()
+    needed |= set(ROI_COLUMNS) if set(ROI_COLUMNS) & set(cells.columns) else set()
     lacking = sorted(needed - set(cells.columns))
     if not {"tbs", "label"} & set(cells.columns):
         lacking.append("tbs or label")
@@ -181,15 +177,18 @@ def _labels(
     complain: Callable[[pd.Series, str], None],
 ) -> pd.Series:
     """Return 0, 1 or NaN (left out by the rule), complaining of rows without any source of a label."""
-    by_name = cells["label"].map({names[0]: float(NORMAL), names[1]: float(DEGRADED)}) if "label" in cells else None
+    named = cells.get("label", pd.Series("", index=cells.index))
+    by_name = named.map({names[0]: float(NORMAL), names[1]: float(DEGRADED)})
+    is_optional = label_from is LabelSource.auto and "tbs" in cells
+    if label_from is not LabelSource.tbs:
+        is_bad = by_name.isna() & ((named != "") | (not is_optional))
+        complain(is_bad, f"label is neither {names[0]} nor {names[1]} (dataset.normal_label, degraded_label)")
     if label_from is LabelSource.label or "tbs" not in cells:
-        assert by_name is not None
-        complain(by_name.isna(), f"label is neither {names[0]} nor {names[1]} (dataset.normal_label, degraded_label)")
         return by_name
     by_tbs = pd.Series(label(tbs.to_numpy()), index=tbs.index)
     complain(tbs.isna(), "tbs is missing")
-    if by_name is not None and label_from is LabelSource.auto:
-        differ = by_tbs.notna() & (by_name != by_tbs)
+    if label_from is LabelSource.auto:
+        differ = by_tbs.notna() & by_name.notna() & (by_name != by_tbs)
         complain(differ, "label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label")
     return by_tbs
 

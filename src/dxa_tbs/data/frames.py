@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_COLOUR_DIFFERENCE = 16  # between the channels of a grey picture saved as colour (JPEG rounds)
+PHOTOMETRIC = 262  # TIFF tag; 0: white is zero
 DEEP_MODES = ("I;16", "I;16B", "I;16L")
 
 
@@ -30,7 +31,9 @@ def decode(path: Path) -> np.ndarray:
             return _grey(image)
     except UnidentifiedImageError:
         raise UnusableImage("is not an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnusableImage:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything
         raise UnusableImage(f"cannot be read ({error})") from None
 
 
@@ -39,12 +42,14 @@ def is_deep(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode in DEEP_MODES
-    except OSError:
+    except Exception:  # decode says what is wrong with it
         return False
 
 
 def _grey(image: Image.Image) -> np.ndarray:
     if image.mode in DEEP_MODES:
+        if dict(getattr(image, "tag_v2", {})).get(PHOTOMETRIC) == 0:
+            raise UnusableImage("is a 16-bit TIFF that stores black as its largest value: save it the usual way")
         return np.asarray(image).astype(np.uint16)
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"))

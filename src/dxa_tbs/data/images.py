@@ -34,20 +34,20 @@ Source = Path | render.Candidate
 
 @dataclass(frozen=True)
 class Images:
-    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each."""
+    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each; bits used of 16."""
 
     pixels: np.ndarray
     sha256: list[str]
+    bits: int | None
 
 
 def hash_sources(table: pd.DataFrame) -> list[str]:
     """Return what identifies the content of each row's frame: the SHA-256 of its file, or of the phantom's recipe."""
-    libraries = f"{render.VERSION} numpy {np.__version__} scipy {scipy.__version__}"
 
     def digest(source: Source) -> str:
         if isinstance(source, Path):
             return sha256_of_file(source)
-        return hashlib.sha256(f"{source} {libraries}".encode()).hexdigest()
+        return hashlib.sha256(f"{source} {render.VERSION}".encode()).hexdigest()
 
     jobs = (joblib.delayed(digest)(source) for source in table["source"])
     return list(joblib.Parallel(n_jobs=-1, prefer="threads")(jobs))
@@ -61,13 +61,14 @@ def load_images(
     Args:
         source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
         fit: crop (around the region of interest, else the image's centre, no interpolation) or resize.
-        bits: in use of 16-bit files; None: the fewest of 10, 12, 14, 16 that hold the cohort's largest value.
+        bits: in use of 16-bit files; None: the fewest of 8, 10, 12, 14, 16 that hold the cohort's largest value.
 
     Raises:
         Refusal: some files cannot be used; all of them are listed.
     """
     rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
+    recipe["libraries"] = [np.__version__, scipy.__version__]  # they may render a phantom otherwise
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]
     entry = cache_dir / f"images-{key}"
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def load_images(
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
-    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"])
+    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"])
 
 
 def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
@@ -101,7 +102,7 @@ def resize_frame(frame: np.ndarray) -> np.ndarray:
 
 
 def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fit, bits: int | None) -> None:
-    """Write images.npy, and notes.json: what was found on the way, and (private) which file each image came from."""
+    """Write images.npy, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
     deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
     bits = bits or (_bits_in_use(deep) if deep else 8)
@@ -122,8 +123,7 @@ def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fi
         warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")
     if num_padded:
         warnings.append(f"{num_padded} images are smaller than {SIZE_PX} x {SIZE_PX} pixels: black was put around them")
-    files = dict(zip(table["image_id"], map(str, sources), strict=True)) if isinstance(sources[0], Path) else {}
-    notes = {"warnings": warnings, "sha256": sha256, "files": files}
+    notes = {"warnings": warnings, "sha256": sha256, "bits": bits if deep else None}
     (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
 
 
@@ -166,4 +166,4 @@ def _bits_in_use(paths: list[Path]) -> int:
             return 0  # listed when the images are read
 
     top = max(joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(largest)(path) for path in paths))
-    return min(bits for bits in (10, 12, 14, 16) if not top >> bits)
+    return min(bits for bits in (8, 10, 12, 14, 16) if not top >> bits)

@@ -8,7 +8,6 @@ from dxa_tbs.config import LabelRule
 
 NORMAL, DEGRADED = 0, 1  # Degraded is the positive class
 CLASS_NAMES = ("Normal", "Degraded")
-PLAUSIBLE_TBS = (0.3, 2.2)  # NHANES 2007-08, single vertebrae: 0.65 to 1.78
 
 
 def label_tbs(tbs: np.ndarray, *, rule: LabelRule, degraded_max: float, normal_min: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dxa_tbs.config import (
     FileSplitConfig,
     Fit,
     FolderConfig,
+    LabelRule,
     LabelsConfig,
     PhantomConfig,
     SplitConfig,
@@ -40,19 +42,24 @@ SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "tbs", "origin", "s
 
 @dataclass(frozen=True)
 class Prepared:
-    """Attributes: one row per image, copies last (split.csv); the pixels, uint8 (N, 224, 224), in the same order."""
+    """Images and who they are of.
+
+    Attributes:
+        table: one row per image, copies last (split.csv).
+        pixels: uint8 (N, 224, 224), in the same order.
+        is_synthetic: whether any is a phantom's, also one that was exported and read back.
+        bits: taken as in use of 16-bit files, if there were any.
+    """
 
     table: pd.DataFrame
     pixels: np.ndarray
+    is_synthetic: bool
+    bits: int | None
 
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return pixels and labels of one split."""
         rows = np.flatnonzero(self.table["split"] == name)
         return self.pixels[rows], self.table["label"].to_numpy()[rows]
-
-    def is_synthetic(self) -> bool:
-        """Return whether any image is a phantom's, also one that was exported and read back."""
-        return "scanner" in self.table and bool((self.table["scanner"] == SCANNER).any())
 
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
@@ -74,13 +81,15 @@ def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig
         return read_folder(Path(dataset.root), class_folders=(dataset.normal_folder, dataset.degraded_folder))
     assert isinstance(dataset, TableConfig)
     split_column = [split.column] if isinstance(split, FileSplitConfig) and split.path is None else []
+    columns = [name.lower() for name in (*dataset.subgroups, *split_column, "scanner")]
     table = read_table(
         Path(dataset.root, dataset.table),
         root=Path(dataset.root),
         label_from=dataset.label_from,
         label_names=(dataset.normal_label, dataset.degraded_label),
         label=label,
-        keep=[*dataset.subgroups, *split_column],
+        needs_tbs=labels.rule is LabelRule.extremes,
+        keep=list(dict.fromkeys(columns)),
     )
     return leave_out_unlabelled(table)
 
@@ -108,10 +117,11 @@ def prepare_images(
         Refusal: an image cannot be used, or is there twice on two sides.
     """
     images = load_images(cohort, list(cohort["source_sha256"]), fit=fit, bits=bits, cache_dir=cache_dir)
-    columns = SPLIT_COLUMNS + [name for name in subgroups if name in cohort and name not in SPLIT_COLUMNS]
-    table = cohort.assign(origin="", sha256=images.sha256)[columns]
+    table = cohort.assign(origin="", sha256=images.sha256)
     check_pixels(table)
-    return Prepared(table, images.pixels)
+    is_synthetic = "scanner" in table and bool((table["scanner"] == SCANNER).any())
+    columns = SPLIT_COLUMNS + [name.lower() for name in subgroups if name.lower() in table]
+    return Prepared(table[columns], images.pixels, is_synthetic, images.bits)
 
 
 def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepared:
@@ -138,4 +148,8 @@ def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepar
         for row, image_id in zip(plan.index, plan["image_id"], strict=True)
     ]
     plan = plan.assign(sha256=[sha256_of_array(image) for image in pixels])
-    return Prepared(pd.concat([data.table, plan], ignore_index=True), np.concatenate([data.pixels, np.stack(pixels)]))
+    return dataclasses.replace(
+        data,
+        table=pd.concat([data.table, plan], ignore_index=True),
+        pixels=np.concatenate([data.pixels, np.stack(pixels)]),
+    )

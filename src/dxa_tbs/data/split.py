@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from dxa_tbs.data.cells import read_cells
 from dxa_tbs.data.labels import CLASS_NAMES
 from dxa_tbs.errors import Refusal
 
@@ -18,7 +19,8 @@ SPLITS = ("train", "val", "test")
 def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]], *, seed: int) -> pd.Series:
     """Return train, val or test for each row, with exactly so many Normal and Degraded images in each.
 
-    Patients are drawn in random order, those with most images first; a patient goes where all of theirs still fit.
+    Patients come in random order. Those with several images come first, and each goes to a side drawn with chances as
+    its remaining room, so that they are spread like everybody else; the others fill what is left.
 
     Args:
         counts: split to (Normal, Degraded).
@@ -35,15 +37,18 @@ def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]],
         )
     patients = pd.crosstab(cohort["patient_id"], cohort["label"]).reindex(columns=[0, 1], fill_value=0)
     patients = patients.sample(frac=1, random_state=seed)
+    rng = np.random.default_rng(seed)
     patients = patients.iloc[np.argsort(-patients.sum(axis=1).to_numpy(), kind="stable")]
     room = {name: np.array(counts[name]) for name in ("test", "val", "train")}
     side = {}
     for patient, images in zip(patients.index, patients.to_numpy(), strict=True):
-        place = next((name for name, left in room.items() if (images <= left).all()), None)
-        if place is None:
+        fits = [name for name, left in room.items() if (images <= left).all()]
+        if not fits:
             raise Refusal(
                 "split=table1: patients with several images leave no exact fit of its counts: use split=stratified"
             )
+        space = np.array([room[name].sum() for name in fits])
+        place = fits[0] if images.sum() == 1 else str(rng.choice(fits, p=space / space.sum()))
         room[place] -= images
         side[patient] = place
     return cohort["patient_id"].map(side)
@@ -78,16 +83,15 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
     """
     origin = f"split.path={path}" if path else "split=file: the cohort's table"
     if path is None:
-        side = cohort.get(column)
+        side = cohort.get(column.lower())
     else:
-        if not path.is_file():
-            raise Refusal(f"{origin} does not exist")
-        given = pd.read_csv(path, dtype=str, keep_default_na=False)
+        given = read_cells(path, key="split.path")
         key = next((name for name in ("image_id", "patient_id") if name in given), None)
         if key is None:
             raise Refusal(f"{origin} has neither image_id nor patient_id; it has {', '.join(given.columns)}")
         if "origin" in given:
             given = given[given["origin"] == ""]
+        column = column.lower()
         pairs = given[[key, column]].drop_duplicates() if column in given else None
         if pairs is not None and pairs[key].duplicated().any():
             raise Refusal(f"{origin} puts {pairs[key][pairs[key].duplicated()].iloc[0]} in two splits")

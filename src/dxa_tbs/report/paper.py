@@ -6,6 +6,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """One column of Table II, and what section III says of augmentation, split and training."""
+
+    filters: tuple[int, ...]
+    fc_widths: tuple[int, ...]  # without the last, of one neuron
+    batch_size: int
+    lr: float
+    momentum: float
+
+
+TABLE_II = {
+    "model1": Protocol((8, 16, 32, 64, 128), (1000, 100), 24, 0.001, 0.6),
+    "model2": Protocol((8, 16, 32), (500, 100), 24, 0.0001, 0.7),
+    "model3": Protocol((8, 16, 32), (100,), 24, 0.001, 0.9),
+    "model4": Protocol((8, 28, 36), (1000,), 48, 0.0001, 0.9),
+}
+ADHOC_EPOCHS, ADHOC_PATIENCE = 200, 15
+
+
+@dataclass(frozen=True)
 class PrintedRow:
     """One row of a results table: counts at threshold 0.5 on 42 Degraded and 139 Normal test images, times in s."""
 
@@ -18,7 +38,7 @@ class PrintedRow:
     specificity: float
     f1: float
     auc: float  # of the scores in Table V; (sensitivity + specificity) / 2 would be 0.812, 0.795, 0.749, 0.833
-    train_10_epochs_s: float
+    time_10_epochs_s: float
 
 
 TABLE_V = {

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dxa_tbs import records
-from dxa_tbs.report.paper import TABLE_V, PrintedRow
+from dxa_tbs.report.paper import ADHOC_EPOCHS, ADHOC_PATIENCE, TABLE_II, TABLE_V, PrintedRow
 
 COLUMNS = {  # field of the paper's row: heading as printed
     "tp": "TP",
@@ -22,9 +22,9 @@ COLUMNS = {  # field of the paper's row: heading as printed
     "specificity": "Specificity",
     "f1": "F1-Score",
     "auc": "AUC",
-    "train_10_epochs_s": "Time(s) 10 epochs",
+    "time_10_epochs_s": "Time(s) 10 epochs",
 }
-DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, "train_10_epochs_s": 2}  # all others: 3
+DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, "time_10_epochs_s": 2}  # all others: 3
 ABSENT = "-"
 
 
@@ -40,13 +40,13 @@ def adhoc_rows(root: Path, run_dirs: Sequence[Path]) -> pd.DataFrame:
         config, facts = records.read_config(run_dir), records.read_json(run_dir / records.METRICS)
         if config["approach"]["name"] != "adhoc":
             continue
-        printed = TABLE_V.get(config["model"]["name"])
+        printed = TABLE_V[config["model"]["name"]] if _is_papers_network(config["model"]) else None
         rows.append(
             {"model": config["model"]["name"], "run": run_dir.relative_to(root).as_posix()}
             | {"n": sum(facts["num_images"]["test"].values())}
             | _ours(run_dir, facts)
             | {f"paper_{name}": getattr(printed, name) if printed else None for name in COLUMNS}
-            | {"auc_hard": facts["test"]["at_fixed"]["auc_hard"], "notes": "; ".join(_notes(facts))}
+            | {"auc_hard": facts["test"]["at_fixed"]["auc_hard"], "notes": "; ".join(_notes(facts, config))}
         )
     return pd.DataFrame(rows).sort_values(["model", "run"], ignore_index=True) if rows else pd.DataFrame()
 
@@ -71,10 +71,34 @@ def _ours(run_dir: Path, facts: dict[str, Any]) -> dict[str, Any]:
     times = records.read_json(timing) if timing.is_file() else {}
     at_fixed = facts["test"]["at_fixed"]
     names = [field.name for field in dataclasses.fields(PrintedRow) if field.name in at_fixed]
-    return {name: at_fixed[name] for name in names} | {"train_10_epochs_s": times.get("train_10_epochs_s")}
+    return {name: at_fixed[name] for name in names} | {"time_10_epochs_s": times.get("time_10_epochs_s")}
 
 
-def _notes(facts: dict[str, Any]) -> list[str]:
+def _is_papers_network(model: dict[str, Any]) -> bool:
+    protocol = TABLE_II.get(model["name"])
+    return protocol is not None and (tuple(model["filters"]), tuple(model["fc_widths"])) == (
+        protocol.filters,
+        protocol.fc_widths,
+    )
+
+
+def _departures(config: dict[str, Any]) -> list[str]:
+    """Return the settings of a run of a network of the paper's that are not the paper's."""
+    protocol, trainer, optimizer = TABLE_II[config["model"]["name"]], config["trainer"], config["optimizer"]
+    pairs = {
+        "split": (config["split"]["name"], "table1"),
+        "augmentation": (config["augmentation"]["name"], "paper"),
+        "optimizer": (optimizer["name"], "sgd"),
+        "lr": (optimizer["lr"], protocol.lr),
+        "momentum": (optimizer.get("momentum", protocol.momentum), protocol.momentum),
+        "batch size": (trainer["batch_size"], protocol.batch_size),
+        "epochs": (trainer["epochs"], ADHOC_EPOCHS),
+        "patience": (trainer["patience"], ADHOC_PATIENCE),
+    }
+    return [f"{name} {ours}" for name, (ours, papers) in pairs.items() if ours != papers]
+
+
+def _notes(facts: dict[str, Any], config: dict[str, Any]) -> list[str]:
     notes = []
     if facts["synthetic"]:
         notes.append("synthetic phantom: shows that the pipeline works, never that a model works on patients")
@@ -82,6 +106,8 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         notes.append(f"evaluates the weights of {facts['evaluated_run']}")
     elif facts["epochs"] < 10:
         notes.append(f"{facts['epochs']} epochs, so no time of 10")
+    if _is_papers_network(config["model"]) and "evaluated_run" not in facts and (others := _departures(config)):
+        notes.append(f"not the paper's: {', '.join(others)}")
     return notes + list(facts["warnings"])
 
 

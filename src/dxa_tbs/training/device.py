@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,16 +19,33 @@ def choose_device(name: str) -> torch.device:
         Refusal: there is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise Refusal(f"trainer.device={name} is no device: use auto, cpu, cuda or cuda:<number>")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    device = torch.device("cuda", device.index or 0)
+    if device.index >= torch.cuda.device_count():
         raise Refusal(f"trainer.device={name}: torch sees {torch.cuda.device_count()} CUDA devices: use auto or cpu")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    capability = torch.cuda.get_device_capability(device)
+    if not has_kernels(capability, torch.cuda.get_arch_list()):
+        raise Refusal(
+            f"trainer.device={name}: this build of torch has no code for {torch.cuda.get_device_name(device)} (compute "
+            f"capability {capability[0]}.{capability[1]}): install an older build (README, GPU), or use cpu"
+        )
+    return device
+
+
+def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Return whether code built for `architectures` (sm_86: machine code, compute_90: portable) runs on a GPU.
+
+    Machine code runs on later GPUs of the same major version, portable code on all later ones.
+    """
+    for architecture in architectures:
+        kind, _, digits = architecture.rstrip("af").partition("_")
+        major, minor = int(digits[:-1]), int(digits[-1])
+        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+            return True
+    return False
 
 
 def compute_exactly() -> None:
@@ -63,5 +81,8 @@ def _driver_version() -> str | None:
     if command is None:
         return None
     query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
     return answer.stdout.split("\n")[0].strip() or None

@@ -16,7 +16,7 @@ from dxa_tbs.data.phantom.render import Candidate, read_frame
 from dxa_tbs.errors import Refusal
 
 SCANNER = "phantom"  # stands in the table, so that an exported cohort is still known to be synthetic
-GIVE_UP_AFTER = 1000  # candidates per wanted patient
+GIVE_UP_AFTER = 100  # candidates per wanted patient
 
 
 def phantom_cohort(
