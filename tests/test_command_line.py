@@ -45,6 +45,7 @@ def dxa(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
         (["approach=full", "model=model4"], "approach=full: no such option; there are adhoc"),
         (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; there are demo"),
         (["+unknown=1"], "unknown is no setting: drop it"),
+        (["model=null"], "a group cannot be null"),
         (["seed=-1"], "seed=-1: must be between 0 and"),
         (["seed=0,1"], "seed=0,1: several values: add -m"),
         (["dataset=table", "dataset.root="], "dataset.root is empty: give dataset.root=<folder of the images>"),

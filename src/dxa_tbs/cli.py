@@ -37,6 +37,11 @@ def one_line_refusals() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         print(f"dxa_tbs: {explain(error)}", file=sys.stderr)
         sys.exit(1)
+    except ValueError as error:
+        if "Config group override must be" not in str(error):
+            raise
+        print("dxa_tbs: a group cannot be null: choose one of its options (--help lists them)", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("dxa_tbs: stopped", file=sys.stderr)
         sys.exit(130)
