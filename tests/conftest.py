@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dxa_tbs.config import Config, conf_dir, load_config, register_schemas
+from dxa_tbs.compose import load_config
+from dxa_tbs.config import Config, conf_dir, register_schemas
 
 SMALL = (
     "dataset.num_normal=40",

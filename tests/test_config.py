@@ -14,7 +14,8 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from dxa_tbs.checks import check_config, check_names
-from dxa_tbs.config import SCHEMAS, Config, conf_dir, load_config, take_over_training, to_plain
+from dxa_tbs.compose import load_config, take_over_training, to_plain
+from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dxa_tbs import records
-from dxa_tbs.config import load_config, take_over_training
+from dxa_tbs.compose import load_config, take_over_training
 from dxa_tbs.data.phantom.cohort import export_cohort
 from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
@@ -184,8 +184,39 @@ def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, t
         evaluate(tmp_path, cache_dir, finished, "split=external")
 
 
+def test_images_that_cannot_be_used_leave_no_run_folder(tmp_path: Path, cache_dir: Path) -> None:
+    for name in ("Normal", "Degraded"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(np.full((230, 230), index, np.uint8)).save(tmp_path / "data" / name / f"{index}.png")
+    typed = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", "augmentation=none", *SMALL[2:])
+    with pytest.raises(Refusal, match="12 images stand twice"):
+        run(tmp_path / "outputs", cache_dir, *typed)
+    (tmp_path / "data/Normal/3.png").write_bytes(b"")
+    with pytest.raises(Refusal, match="1 of 24 images cannot be used"):
+        run(tmp_path / "outputs", cache_dir, *typed)
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_exactly_table_1_by_default() -> None:
     config = composed()
     cohort = read_cohort(config.dataset, config.labels, config.split)
     assert cohort["label"].value_counts().to_dict() == {0: 1258, 1: 211}
     assert isinstance(cohort, pd.DataFrame)
+
+
+FAST = ("model=model1", "optimizer=adamw", "optimizer.lr=0.0003", "augmentation=none", "split=stratified")
+
+
+@pytest.mark.slow
+def test_the_easy_phantom_is_learnt(tmp_path: Path, cache_dir: Path) -> None:
+    few = ("dataset=phantom_easy", "dataset.num_normal=300", "dataset.num_degraded=300", "split.test_fraction=0.2")
+    facts = records.read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=8") / "metrics.json")
+    assert facts["test"]["at_fixed"]["auc"] > 0.85
+
+
+@pytest.mark.slow
+def test_without_signal_there_is_nothing_to_learn(tmp_path: Path, cache_dir: Path) -> None:
+    few = ("dataset=phantom_null", "dataset.num_normal=300", "dataset.num_degraded=300", "split.test_fraction=0.5")
+    facts = records.read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=6") / "metrics.json")
+    assert facts["test"]["at_fixed"]["auc"] == pytest.approx(0.5, abs=0.12)  # 3.6 standard errors at 150 + 150

@@ -17,16 +17,19 @@ ALLOWED = {  # room: what else of ours it may import
     "config": set(),
     "records": set(),
     "checks": {"config"},
+    "compose": {"config"},
+    "logs": set(),
     "cli": {"config"},
     "data": {"config", "records"},
     "models": {"config"},
     "training": set(),
     "evaluation": set(),
     "report": {"records", "evaluation"},
-    "experiment": {"config", "records", "data", "models", "training", "evaluation", "report", "environment"},
-    "train": {"cli", "checks", "config", "records", "experiment"},
+    "experiment": {"compose", "config", "data", "environment", "evaluation", "logs", "models", "records", "report"}
+    | {"training"},
+    "train": {"cli", "checks", "compose", "config", "records", "experiment"},
     "tables": {"cli", "records", "report"},
-    "phantom": {"cli", "checks", "config", "data"},
+    "phantom": {"cli", "checks", "compose", "config", "data"},
 }
 
 

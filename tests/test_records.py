@@ -14,7 +14,7 @@ import pytest
 from conftest import composed
 
 from dxa_tbs import records
-from dxa_tbs.config import to_plain
+from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}

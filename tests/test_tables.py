@@ -11,7 +11,7 @@ from conftest import composed
 from sklearn import metrics
 
 from dxa_tbs import records
-from dxa_tbs.config import to_plain
+from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_metrics
 from dxa_tbs.tables import build_tables
@@ -101,7 +101,7 @@ def test_what_is_synthetic_or_not_timed_says_so(outputs: Path) -> None:
     markdown = build_tables(outputs)
     note = next(line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model1"))
     assert "synthetic phantom" in note
-    assert "4 epochs, so no time of 10" in note
+    assert "trained for 4 epochs only: no time of 10" in note
     assert "not the paper's: augmentation none, optimizer adamw" in note
     assert "- (41.00)" in markdown
     assert not [line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model4")]

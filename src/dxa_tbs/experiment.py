@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ import torch
 from torch import nn
 
 from dxa_tbs import records
-from dxa_tbs.config import AdhocConfig, Config, FolderConfig, TestEpoch, to_plain
+from dxa_tbs.compose import to_plain
+from dxa_tbs.config import AdhocConfig, Config, FolderConfig, TestEpoch
 from dxa_tbs.data.audit import check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
-from dxa_tbs.data.labels import CLASS_NAMES
-from dxa_tbs.data.prepare import Prepared, prepare_images, read_cohort, split_cohort, with_copies
+from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_auc, binary_metrics
+from dxa_tbs.logs import gathered_warnings, log_file
 from dxa_tbs.models.adhoc import build_adhoc, count_parameters
 from dxa_tbs.report import run_figures
 from dxa_tbs.training.batches import Normalisation, build_normalisation, predict_logits, to_samples, to_scores
@@ -50,19 +50,19 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
     source = Path(config.evaluate) if config.evaluate else None
     weights_sha256 = records.sha256_of_file(source / "model.pt") if source else None
     run_dir = records.run_folder(to_plain(config), overrides, weights_sha256=weights_sha256)
-    with _gathered_warnings() as warnings:
+    with gathered_warnings() as warnings:
         cohort = read_cohort(config.dataset, config.labels, config.split)
         cohort["source_sha256"] = hash_sources(cohort)
         cohort["split"] = split_cohort(cohort, config.split)
         check_split(cohort, needed=("test",) if source else SPLITS)
         data_sha256 = records.sha256_of_table(cohort.drop(columns=["source"]))
+        data = _load(config, cohort, source)
+        clock.append(time.perf_counter())
         with records.claim_run(run_dir, to_plain(config), data_sha256=data_sha256) as is_to_do:
             if not is_to_do:
                 log.info("skipped, finished already: %s", run_dir)
                 return run_dir
-            with _log_file(run_dir / "train.log", so_far=warnings):
-                data = _load(config, cohort, source)
-                clock.append(time.perf_counter())
+            with log_file(run_dir / "train.log", so_far=warnings):
                 if source is None:
                     data = with_copies(data, config.augmentation, seed=config.seed)
                 records.write_table(run_dir / "split.csv", data.table)
@@ -117,7 +117,7 @@ def _train_and_test(
     records.write_table(run_dir / "predictions.csv", predictions)
     results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
     _draw(run_dir / "figures", data, predictions, config.evaluation.threshold)
-    return {"trainable_parameters": count_parameters(model), **facts, "num_images": _count(data.table), **results}
+    return {"trainable_parameters": count_parameters(model), **facts, "num_images": count_images(data.table), **results}
 
 
 def _train(
@@ -204,58 +204,4 @@ def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: fl
     labels, scores, is_synthetic = test["label"].to_numpy(), test["score"].to_numpy(), data.is_synthetic
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
     run_figures.draw_confusion(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
-    copies = data.table[(data.table["origin"] != "") & (data.table["split"] == "train")]
-    families = {}
-    for label, name in reversed(list(enumerate(CLASS_NAMES))):
-        for number, origin in enumerate(copies[copies["label"] == label]["origin"].unique()[:2], start=1):
-            is_family = (data.table["image_id"] == origin) | (data.table["origin"] == origin)
-            families[f"{name} {number}"] = data.pixels[np.flatnonzero(is_family)]
-    run_figures.draw_augmentation(folder, families, is_synthetic=is_synthetic)
-
-
-def _count(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return the rows of Table I: of each split, the originals and copies of each class."""
-    counts = {}
-    for split in SPLITS:
-        part = table[table["split"] == split]
-        is_copy = part["origin"] != ""
-        counts[split] = {
-            f"{name.lower()}_{kind}": int(((part["label"] == label) & chosen).sum())
-            for kind, chosen in (("original", ~is_copy), ("augmented", is_copy))
-            for label, name in enumerate(CLASS_NAMES)
-        }
-    return counts
-
-
-@contextlib.contextmanager
-def _gathered_warnings() -> Iterator[list[str]]:
-    """Yield a list that fills with every warning logged meanwhile: what the console says, the record says too."""
-    texts: list[str] = []
-
-    class Gather(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            texts.append(record.getMessage())
-
-    with _handler(Gather(logging.WARNING)):
-        yield texts
-
-
-@contextlib.contextmanager
-def _log_file(path: Path, *, so_far: Sequence[str]) -> Iterator[None]:
-    path.write_text("".join(f"WARNING {text}\n" for text in so_far), encoding="utf-8")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    with _handler(handler):
-        yield
-
-
-@contextlib.contextmanager
-def _handler(handler: logging.Handler) -> Iterator[None]:
-    logger = logging.getLogger("dxa_tbs")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
+    run_figures.draw_augmentation(folder, data.table, data.pixels, is_synthetic=is_synthetic)

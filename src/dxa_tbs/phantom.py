@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 
 from dxa_tbs.checks import check_config
 from dxa_tbs.cli import one_line_refusals
-from dxa_tbs.config import Config, PhantomConfig, conf_dir, load_config, register_schemas
+from dxa_tbs.compose import load_config
+from dxa_tbs.config import Config, PhantomConfig, conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 
 

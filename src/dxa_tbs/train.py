@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.cli import one_line_refusals, print_refusal
-from dxa_tbs.config import conf_dir, load_config, register_schemas, take_over_training
+from dxa_tbs.compose import load_config, take_over_training
+from dxa_tbs.config import conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 
 register_schemas()

@@ -31,7 +31,7 @@ from dxa_tbs.data.audit import check_pixels
 from dxa_tbs.data.augment import augment, plan_copies
 from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
 from dxa_tbs.data.images import load_images
-from dxa_tbs.data.labels import label_tbs
+from dxa_tbs.data.labels import CLASS_NAMES, label_tbs
 from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
 from dxa_tbs.records import sha256_of_array
 
@@ -153,3 +153,17 @@ def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepar
         table=pd.concat([data.table, plan], ignore_index=True),
         pixels=np.concatenate([data.pixels, np.stack(pixels)]),
     )
+
+
+def count_images(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return the rows of Table I: of each split, the originals and the copies of each class."""
+    counts = {}
+    for split in splitting.SPLITS:
+        part = table[table["split"] == split]
+        is_copy = part["origin"] != ""
+        counts[split] = {
+            f"{name.lower()}_{kind}": int(((part["label"] == label) & chosen).sum())
+            for kind, chosen in (("original", ~is_copy), ("augmented", is_copy))
+            for label, name in enumerate(CLASS_NAMES)
+        }
+    return counts

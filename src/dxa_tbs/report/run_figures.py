@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -70,23 +70,35 @@ def draw_confusion(
     _save(figure, folder / "confusion_matrix.png", is_synthetic=is_synthetic)
 
 
-def draw_augmentation(folder: Path, families: Mapping[str, np.ndarray], *, is_synthetic: bool) -> None:
-    """Draw originals beside their copies, a row each, as augmentation.png; nothing where there are no copies.
+def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, is_synthetic: bool) -> None:
+    """Draw two training images of each class beside their copies, as augmentation.png; nothing where there are none.
 
     Args:
-        families: name to uint8 (copies + 1, H, W), the original first.
+        table: split.csv.
+        pixels: uint8 (N, H, W), in its order.
     """
+    families = list(_families(table))
     if not families:
         return
-    columns = max(len(images) for images in families.values())
+    columns = max(len(rows) for _, rows in families)
     figure, axes = _figure(1.9 * columns, 2.15 * len(families) + 0.3, rows=len(families), columns=columns)
     for place in axes:
         place.set_axis_off()
-    for row, (name, images) in enumerate(families.items()):
-        for column, image in enumerate(images):
-            axes[row * columns + column].imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes[row * columns + column].set_title(name if column == 0 else f"copy {column}", fontsize=9)
+    for line, (name, rows) in enumerate(families):
+        for column, row in enumerate(rows):
+            place = axes[line * columns + column]
+            place.imshow(pixels[row], cmap="gray", vmin=0, vmax=255)
+            place.set_title(name if column == 0 else f"copy {column}", fontsize=9)
     _save(figure, folder / "augmentation.png", is_synthetic=is_synthetic)
+
+
+def _families(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield a name, and the rows of an original and its copies."""
+    copies = table[(table["origin"] != "") & (table["split"] == "train")]
+    for label in (1, 0):
+        for number, origin in enumerate(copies[copies["label"] == label]["origin"].unique()[:2], start=1):
+            is_family = (table["image_id"] == origin) | (table["origin"] == origin)
+            yield f"{CLASS_NAMES[label]} {number}", np.flatnonzero(is_family)
 
 
 def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

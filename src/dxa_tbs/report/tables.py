@@ -105,7 +105,7 @@ def _notes(facts: dict[str, Any], config: dict[str, Any]) -> list[str]:
     if "evaluated_run" in facts:
         notes.append(f"evaluates the weights of {facts['evaluated_run']}")
     elif facts["epochs"] < 10:
-        notes.append(f"{facts['epochs']} epochs, so no time of 10")
+        notes.append(f"trained for {facts['epochs']} epochs only: no time of 10")
     if _is_papers_network(config["model"]) and "evaluated_run" not in facts and (others := _departures(config)):
         notes.append(f"not the paper's: {', '.join(others)}")
     return notes + list(facts["warnings"])

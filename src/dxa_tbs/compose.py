@@ -1,0 +1,105 @@
+"""From what Hydra composed to plain dataclasses, and from those to what config.yaml holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from dxa_tbs.config import SCHEMAS, Config
+from dxa_tbs.errors import Refusal
+
+
+def load_config(cfg: DictConfig) -> Config:
+    """Return the composed configuration as plain dataclasses.
+
+    Raises:
+        Refusal: a key is in no schema (+key=value adds it without a word), or a value is not set.
+    """
+    if unknown := list(_unknown_keys(cfg)):
+        raise Refusal(f"{unknown[0]} is no setting: drop it (a + before a key adds one, and there is none to add)")
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    config = None if missing else OmegaConf.to_object(cfg)
+    if isinstance(config, Config):
+        missing = list(_keys_without_value(to_plain(config)))  # a key that ~key took away
+    if missing:
+        raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
+    assert isinstance(config, Config)
+    return config
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return the configuration as dicts, lists, strings and numbers, as config.yaml holds it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value.value if isinstance(value, Enum) else value
+
+    plain_config: dict[str, Any] = plain(dataclasses.asdict(config))
+    return plain_config
+
+
+def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Replace, in a configuration that evaluates a finished run, all that was not typed by what the run had.
+
+    Another dataset than the run's is external validation: all of its images are test images, unless a split is typed.
+
+    Args:
+        cfg: changed in place.
+        trained: config.yaml of the run.
+        overrides: what the user typed.
+
+    Raises:
+        Refusal: the user typed something that the weights have decided, or a part of a group without its option.
+    """
+    typed = {text.lstrip("+~").split("=")[0] for text in overrides}
+    decided = ("seed", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
+    for key in sorted(typed - {"trainer.device"}):
+        group = key.split(".")[0]
+        if group in (*decided, "recipe", "experiment"):
+            raise Refusal(f"{key}: with evaluate=<run> the run has decided it: drop it")
+        if group in ("dataset", "split") and group not in typed:
+            raise Refusal(f"{key}: with evaluate=<run> the run's own {group} is taken: give {group}=<option> as well")
+    device = cfg.trainer.device
+    for section in decided:
+        cfg[section] = _typed(section, trained[section])
+    cfg.trainer.device = device
+    if "split" not in typed:
+        cfg.split = _typed("split", {"name": "external"} if "dataset" in typed else trained["split"])
+    if "dataset" not in typed:
+        cfg.dataset = _typed("dataset", trained["dataset"])
+    for section in ("labels", "evaluation"):
+        for key, value in trained[section].items():
+            if f"{section}.{key}" not in typed:
+                cfg[section][key] = value
+
+
+def _typed(section: str, values: Any) -> Any:
+    """Return the values of a section as a node of the schema whose fields they have."""
+    if not isinstance(values, Mapping):
+        return values
+    schemas = SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]
+    schema = next(kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values))
+    return OmegaConf.merge(OmegaConf.structured(schema), values)
+
+
+def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    kind = OmegaConf.get_type(cfg)
+    known = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
+    for key in map(str, cfg):
+        if known is not None and key not in known:
+            yield prefix + key
+        elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
+            yield from _unknown_keys(cfg[key], f"{prefix}{key}.")
+
+
+def _keys_without_value(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _keys_without_value(value, f"{prefix}{key}.")
+        elif value == MISSING:
+            yield prefix + key

@@ -1,0 +1,42 @@
+"""What a run writes of its own course: the log file, and the warnings for its record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def gathered_warnings() -> Iterator[list[str]]:
+    """Yield a list that fills with every warning logged meanwhile: what the console says, the record says too."""
+    texts: list[str] = []
+
+    class Gather(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+
+    with _handler(Gather(logging.WARNING)):
+        yield texts
+
+
+@contextlib.contextmanager
+def log_file(path: Path, *, so_far: Sequence[str]) -> Iterator[None]:
+    path.write_text("".join(f"WARNING {text}\n" for text in so_far), encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    with _handler(handler):
+        yield
+
+
+@contextlib.contextmanager
+def _handler(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger("dxa_tbs")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
