@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy import stats
 
 from dxa_tbs.config import LabelRule
 from dxa_tbs.data.labels import label_tbs
+from dxa_tbs.data.phantom import population
 from dxa_tbs.data.phantom.cohort import export_cohort, phantom_cohort
 from dxa_tbs.data.phantom.population import recorded_tbs
 from dxa_tbs.data.phantom.render import Candidate, read_frame, render
@@ -69,6 +71,23 @@ def test_the_slope_measured_in_the_image_follows_the_tbs() -> None:
     truth = [one.patient().tbs for one in people]
     assert np.corrcoef(truth, measured)[0, 1] > 0.75  # 0.87 over 1469; the rest is anatomy, noise and blur
     assert np.mean(np.subtract(measured, truth)) == pytest.approx(0.0, abs=0.03)
+
+
+@pytest.mark.parametrize("tbs", [1.10, 1.27, 1.45])
+def test_at_nominal_blur_and_noise_the_measured_slope_is_the_tbs_asked_for(tbs: float) -> None:
+    slopes = []
+    for candidate in [Candidate(11, index, psf_cv=0.0, thickness_sd_cm=0.0) for index in range(16)]:
+        patient = dataclasses.replace(
+            candidate.patient(),
+            level_tbs=np.full(6, tbs),
+            bmd_g_cm2=population.BMD_MEAN_G_CM2,
+            thickness_cm=population.THICKNESS_MEAN_CM,
+            texture_gain=1.0,
+            display_gain=1.0,
+            display_offset=0.0,
+        )
+        slopes.append(variogram_slope(*render(patient, candidate.stream("pixels"))))
+    assert np.mean(slopes) == pytest.approx(tbs, abs=0.03)  # the spread of one patient is 0.036
 
 
 def test_without_signal_the_record_has_nothing_to_do_with_the_patient() -> None:

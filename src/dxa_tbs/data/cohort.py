@@ -97,6 +97,7 @@ def read_table(
         texts = what if isinstance(what, pd.Series) else pd.Series(what, index=cells.index)
         problems.extend(f"line {index + 2}: {texts[index]}" for index in cells.index[rows])
 
+    root = Path(os.path.normpath(root))
     sources = cells["path"].map(lambda path: Path(os.path.normpath(root / path.replace("\\", "/"))))
     complain(cells["path"] == "", "path is empty")
     complain((cells["path"] != "") & ~sources.map(Path.is_file), cells["path"] + " does not exist")
@@ -109,19 +110,15 @@ def read_table(
         complain(cells["image_id"] == "", "image_id is empty")
         complain((cells["image_id"] != "") & cells["image_id"].duplicated(keep=False), "image_id occurs more than once")
     else:
-        table["image_id"] = sources.map(lambda path: pseudonym(Path(os.path.relpath(path, root))))
+        table["image_id"] = sources.map(
+            lambda path: pseudonym(path.relative_to(root) if root in path.parents else path)
+        )
     table["tbs"] = _numbers(cells, "tbs", complain) if "tbs" in cells else np.nan
     complain(table["tbs"].notna() & ~table["tbs"].between(*PLAUSIBLE_TBS), "tbs is not a TBS (0.3 to 2.2)")
     table["label"] = _labels(cells, table["tbs"], label_from, label_names, label, complain)
-    if ROI_COLUMNS[0] in cells:
-        rois = pd.DataFrame({column: _numbers(cells, column, complain) for column in ROI_COLUMNS})
-        complain(rois.isna().any(axis=1) & rois.notna().any(axis=1), "its region lacks a side")
-        if num_without := int(rois.isna().all(axis=1).sum()):
-            log.warning("%d of %d images have no region: cropped around their centre", num_without, len(rois))
-        table = table.join(rois)
+    table = table.join(_rois(cells, complain))
     for column in [name for name in keep if name in cells]:
-        numbers = pd.to_numeric(cells[column].str.replace(",", "."), errors="coerce")
-        table[column] = cells[column] if (numbers.isna() & (cells[column] != "")).any() else numbers
+        table[column] = _numbers_or_text(cells[column])
     if problems:
         bad = len({line.split(":")[0] for line in problems})
         raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: mend or remove them", problems)
@@ -191,6 +188,22 @@ def _labels(
         differ = by_tbs.notna() & by_name.notna() & (by_name != by_tbs)
         complain(differ, "label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label")
     return by_tbs
+
+
+def _rois(cells: pd.DataFrame, complain: Callable[[pd.Series, str], None]) -> pd.DataFrame:
+    """Return the ROI columns, where the table has them."""
+    if ROI_COLUMNS[0] not in cells:
+        return pd.DataFrame(index=cells.index)
+    rois = pd.DataFrame({column: _numbers(cells, column, complain) for column in ROI_COLUMNS})
+    complain(rois.isna().any(axis=1) & rois.notna().any(axis=1), "its region lacks a side")
+    if num_without := int(rois.isna().all(axis=1).sum()):
+        log.warning("%d of %d images have no region: cropped around their centre", num_without, len(rois))
+    return rois
+
+
+def _numbers_or_text(text: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce")
+    return text if (numbers.isna() & (text != "")).any() else numbers
 
 
 def _numbers(cells: pd.DataFrame, column: str, complain: Callable[[pd.Series, str], None]) -> pd.Series:
