@@ -138,8 +138,8 @@ def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(
         ("path,patient_id,tbs\n", "no rows"),
         ("path,patient_id,tbs,TBS\na.png,1,1.2,1.3\n", "has the column tbs twice"),
         ("path,patient_id,tbs,roi_x0,roi_y0,roi_x1\na.png,1,1.2,1,1,5\n", "no column roi_y1"),
-        ("", "not a CSV file"),
-        ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "not a CSV file"),
+        ("", "is empty"),
+        ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "no CSV file"),
     ],
 )
 def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
@@ -172,7 +172,7 @@ def test_lines_are_counted_as_the_file_has_them_and_a_missing_name_beside_a_tbs_
     with pytest.raises(Refusal) as refusal:
         read(tmp_path, text)
     assert len(refusal.value.details) == 1
-    assert refusal.value.details[0].startswith("line 4: label is neither Normal nor Degraded")
+    assert refusal.value.details[0].startswith("line 4: label 'Norml' is neither Normal nor Degraded")
 
 
 def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:

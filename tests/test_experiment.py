@@ -180,7 +180,7 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
 
 
 def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
-    with pytest.raises(Refusal, match="were among the train and val images"):
+    with pytest.raises(Refusal, match=r"48 test images, of 48 patients, are those .* was trained and validated on"):
         evaluate(tmp_path, cache_dir, finished, "split=external")
 
 
@@ -188,13 +188,19 @@ def test_images_that_cannot_be_used_leave_no_run_folder(tmp_path: Path, cache_di
     for name in ("Normal", "Degraded"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(12):
-            Image.fromarray(np.full((230, 230), index, np.uint8)).save(tmp_path / "data" / name / f"{index}.png")
+            pixels = np.full((230, 230), index, np.uint8) + np.eye(230, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{index}.png")
     typed = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", "augmentation=none", *SMALL[2:])
     with pytest.raises(Refusal, match="12 images stand twice"):
         run(tmp_path / "outputs", cache_dir, *typed)
     (tmp_path / "data/Normal/3.png").write_bytes(b"")
-    with pytest.raises(Refusal, match="1 of 24 images cannot be used"):
+    Image.fromarray(np.zeros((230, 230), np.uint8)).save(tmp_path / "data/Degraded/5.png")
+    with pytest.raises(Refusal, match="2 of 24 images cannot be used") as refusal:
         run(tmp_path / "outputs", cache_dir, *typed)
+    assert sorted(line.rpartition("/")[2] for line in refusal.value.details) == [
+        "3.png is not an image",
+        "5.png shows nothing: every pixel is 0",
+    ]
     assert not (tmp_path / "outputs").exists()
 
 

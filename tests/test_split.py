@@ -90,7 +90,7 @@ def test_shares_are_of_patients_and_keep_the_mix_of_classes() -> None:
 
 
 def test_too_few_patients_of_a_class_for_shares() -> None:
-    with pytest.raises(Refusal, match="too few"):
+    with pytest.raises(Refusal, match="1 Degraded patients: each class needs one or more in each of three splits"):
         split_by_fractions(single_images(10, 1), val_fraction=0.2, test_fraction=0.2, seed=0)
 
 
@@ -129,28 +129,35 @@ def test_a_patient_on_two_sides_is_refused_by_name() -> None:
         check_split(table.iloc[1:], needed=("test",))
 
 
-def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused() -> None:
+def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused(caplog: pytest.LogCaptureFixture) -> None:
     table = pd.DataFrame(
         {
             "image_id": ["a", "b", "c", "d", "e"],
             "sha256": ["x", "x", "y", "y", "z"],
             "split": ["train", "test", "train", "train", "test"],
             "label": [0, 0, 1, 1, 0],
+            "source": [Path(f"{name}.png") for name in "abcde"],
         }
     )
     with pytest.raises(Refusal) as refusal:
         check_pixels(table)
-    assert refusal.value.details == ("a (train) = b (test)",)
+    assert refusal.value.details == ("a.png (Normal, train) = b.png (Normal, test)",)
     check_pixels(table.iloc[2:])
+    assert "2 images are the same as another of their class and split" in caplog.text
     with pytest.raises(Refusal):
         check_pixels(table.iloc[2:].assign(label=[0, 1, 0]))
 
 
 def test_testing_on_what_was_trained_on_is_refused() -> None:
     seen = pd.DataFrame({"patient_id": ["a", "b"], "sha256": ["x", "y"]})
-    check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["z"]}), seen, run="r", by_patient=True)
-    with pytest.raises(Refusal, match="1 test images"):
-        check_unseen(pd.DataFrame({"patient_id": ["c"], "sha256": ["y"]}), seen, run="r", by_patient=True)
-    with pytest.raises(Refusal, match="1 test patients"):
-        check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r", by_patient=True)
-    check_unseen(pd.DataFrame({"patient_id": ["a"], "sha256": ["z"]}), seen, run="r", by_patient=False)
+
+    def check(patient_id: str, sha256: str, *, by_patient: bool = True) -> None:
+        test = pd.DataFrame({"image_id": ["i"], "patient_id": [patient_id], "sha256": [sha256]})
+        check_unseen(test, seen, run="r", by_patient=by_patient)
+
+    check("c", "z")
+    for known in (("c", "y"), ("a", "z")):
+        with pytest.raises(Refusal, match="1 test images, of 1 patients, are those r was trained") as refusal:
+            check(*known)
+        assert refusal.value.details == (f"i of patient {known[0]}",)
+    check("a", "z", by_patient=False)

@@ -104,8 +104,8 @@ def _dataset_problems(config: Config) -> Iterator[str]:
     if reserved := RESERVED & {name.lower() for name in dataset.subgroups}:
         yield f"dataset.subgroups={dataset.subgroups}: {min(reserved)} has a meaning of its own: drop it"
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
-        if not text or set(text) & set('/\\:*?"<>|') or text.startswith("."):
-            yield f"{key}={text}: names a folder: use letters, digits, - and _"
+        if not re.fullmatch(r"\w[\w.-]*", text):
+            yield f"{key}={text}: names a folder: use letters, digits, . - and _"
     if isinstance(dataset, FolderConfig | TableConfig):
         if not dataset.root.strip():
             yield "dataset.root is empty: give dataset.root=<folder of the images>"
@@ -118,6 +118,8 @@ def _dataset_problems(config: Config) -> Iterator[str]:
             folder = Path(getattr(dataset, key))
             if folder.is_absolute() or ".." in folder.parts or folder == Path():
                 yield f"dataset.{key}={folder}: must be the name of a folder inside dataset.root"
+        if Path(dataset.normal_folder) == Path(dataset.degraded_folder):
+            yield f"dataset.normal_folder={dataset.normal_folder}: is also dataset.degraded_folder: name two folders"
     if isinstance(dataset, PhantomConfig):
         yield from _outside("dataset.seed", dataset.seed, 0, MAX_SEED)
         for key in ("num_normal", "num_degraded", "tbs_reader_sd", "psf_cv", "thickness_sd_cm"):

@@ -42,6 +42,13 @@ def one_line_refusals() -> Iterator[None]:
             raise
         print("dxa_tbs: a group cannot be null: choose one of its options (--help lists them)", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"dxa_tbs: {error.filename}: {error.strerror}: name a place that can be read and written", file=sys.stderr
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         print("dxa_tbs: stopped", file=sys.stderr)
         sys.exit(130)
@@ -61,9 +68,10 @@ def explain(error: Exception) -> str:
             f"{group}={option}: no such option{_nearest(option, error.options)}; there are {', '.join(error.options)}"
         )
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: not of the form key=value; a value with = ( ) or commas goes in quotes: 'key=\"value\"'"
+        quotes = (
+            "; a value with = ( ) , or ' in it goes in quotes: 'key=\"value\"'" if "=" in str(error.override) else ""
         )
+        return f"{error.override}: not of the form key=value{quotes}"
     causes = [error]
     while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
         causes.append(cause)

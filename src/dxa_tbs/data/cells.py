@@ -36,8 +36,12 @@ def read_cells(csv: Path, *, key: str) -> pd.DataFrame:
                 index_col=False,
                 skip_blank_lines=False,
             ).fillna("")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise Refusal(f"{key}: {csv} is not a CSV file in UTF-8: {str(error).strip()}") from None
+    except UnicodeDecodeError:
+        raise Refusal(f"{key}: {csv} is not in UTF-8: save it as CSV UTF-8") from None
+    except pd.errors.EmptyDataError:
+        raise Refusal(f"{key}: {csv} is empty") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise Refusal(f"{key}: {csv} is no CSV file: {str(error).strip()}") from None
     cells.columns = cells.columns.str.strip().str.lower()
     if twice := sorted(set(cells.columns[cells.columns.duplicated()])):
         raise Refusal(f"{key}: {csv} has the column {', '.join(twice)} twice: drop one")

@@ -171,7 +171,7 @@ def _labels(
     label_from: LabelSource,
     names: tuple[str, str],
     label: Callable[[np.ndarray], np.ndarray],
-    complain: Callable[[pd.Series, str], None],
+    complain: Callable[[pd.Series, str | pd.Series], None],
 ) -> pd.Series:
     """Return 0, 1 or NaN (left out by the rule), complaining of rows without any source of a label."""
     named = cells.get("label", pd.Series("", index=cells.index))
@@ -179,11 +179,12 @@ def _labels(
     is_optional = label_from is LabelSource.auto and "tbs" in cells
     if label_from is not LabelSource.tbs:
         is_bad = by_name.isna() & ((named != "") | (not is_optional))
-        complain(is_bad, f"label is neither {names[0]} nor {names[1]} (dataset.normal_label, degraded_label)")
+        expected = f" is neither {names[0]} nor {names[1]} (dataset.normal_label, degraded_label)"
+        complain(is_bad, "label '" + named + "'" + expected)
     if label_from is LabelSource.label or "tbs" not in cells:
         return by_name
     by_tbs = pd.Series(label(tbs.to_numpy()), index=tbs.index)
-    complain(tbs.isna(), "tbs is missing")
+    complain(cells["tbs"] == "", "tbs is missing")
     if label_from is LabelSource.auto:
         differ = by_tbs.notna() & by_name.notna() & (by_name != by_tbs)
         complain(differ, "label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label")

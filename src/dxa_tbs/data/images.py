@@ -107,30 +107,34 @@ def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fi
     deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
     bits = bits or (_bits_in_use(deep) if deep else 8)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
-    unusable, sha256, num_padded = [], [], 0
-    for row, (image, text, is_padded) in enumerate(_read_all(sources, rois, fit=fit, bits=bits)):
+    unusable, sha256, small = [], [], []
+    for row, (image, text, shape) in enumerate(_read_all(sources, rois, fit=fit, bits=bits)):
         if image is None:
             unusable.append(f"{sources[row]} {text}")
             continue
         pixels[row] = image
         sha256.append(sha256_of_array(image))
-        num_padded += is_padded
+        small += [shape] if fit is Fit.crop and min(shape) < SIZE_PX else []
     if unusable:
         raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
     pixels.flush()
     warnings = []
     if deep:
         warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")
-    if num_padded:
-        warnings.append(f"{num_padded} images are smaller than {SIZE_PX} x {SIZE_PX} pixels: black was put around them")
+    if small:
+        height, width = min(small, key=lambda shape: shape[0] * shape[1])
+        warnings.append(
+            f"{len(small)} images are smaller than {SIZE_PX} x {SIZE_PX} pixels, the smallest is {width} x {height}: "
+            "black was put around them"
+        )
     notes = {"warnings": warnings, "sha256": sha256, "bits": bits if deep else None}
     (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
 
 
 def _read_all(
     sources: list[Source], rois: np.ndarray, *, fit: Fit, bits: int
-) -> Iterator[tuple[np.ndarray | None, str, bool]]:
-    """Yield the image or what is wrong with it, and whether it was padded, in order."""
+) -> Iterator[tuple[np.ndarray | None, str, tuple[int, int]]]:
+    """Yield the image or what is wrong with it, and the height and width of its frame, in order."""
     is_phantom = not isinstance(sources[0], Path)
     jobs = (joblib.delayed(_read_one)(source, roi, fit, bits) for source, roi in zip(sources, rois, strict=True))
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
@@ -138,24 +142,29 @@ def _read_all(
     yield from tqdm(parallel(jobs), total=len(sources), desc=verb, unit="image", disable=None, leave=False)
 
 
-def _read_one(source: Source, roi: np.ndarray, fit: Fit, bits: int) -> tuple[np.ndarray | None, str, bool]:
+def _read_one(source: Source, roi: np.ndarray, fit: Fit, bits: int) -> tuple[np.ndarray | None, str, tuple[int, int]]:
     if not isinstance(source, Path):
         frame = render.read_frame(source)
     else:
         try:
             frame = decode(source)
         except UnusableImage as reason:
-            return None, str(reason), False
+            return None, str(reason), (0, 0)
+    height, width = frame.shape
     if frame.dtype == np.uint16:
         if int(frame.max()) >> bits:
-            return None, f"holds {frame.max()}, more than dataset.bits={bits} allows", False
+            return None, f"holds {frame.max()}, more than dataset.bits={bits} allows", (height, width)
         frame = (frame >> (bits - 8)).astype(np.uint8)
-    if fit is Fit.resize:
-        return resize_frame(frame), "", False
-    height, width = frame.shape
     if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
-        return None, f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels", False
-    return crop_frame(frame, roi), "", min(frame.shape) < SIZE_PX
+        return (
+            None,
+            f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels",
+            (height, width),
+        )
+    image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
+    if image.min() == image.max():
+        return None, f"shows nothing: every pixel is {image.min()}", (height, width)
+    return image, "", (height, width)
 
 
 def _bits_in_use(paths: list[Path]) -> int:

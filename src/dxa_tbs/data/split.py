@@ -63,12 +63,20 @@ def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fracti
         Refusal: a class has too few patients to be in every split.
     """
     patients = cohort.groupby("patient_id")["label"].max()
+    for label, name in enumerate(CLASS_NAMES):
+        if (count := int((patients == label).sum())) < len(SPLITS):
+            raise Refusal(
+                f"split=stratified: {count} {name} patients: each class needs one or more in each of three splits"
+            )
     num_test, num_val = (round(fraction * len(patients)) for fraction in (test_fraction, val_fraction))
     try:
         rest, test = train_test_split(patients, test_size=num_test, stratify=patients, random_state=seed)
         train, val = train_test_split(rest, test_size=num_val, stratify=rest, random_state=seed)
-    except ValueError as error:
-        raise Refusal(f"split=stratified: {len(patients)} patients are too few for these shares ({error})") from None
+    except ValueError:
+        raise Refusal(
+            f"split.val_fraction={val_fraction}, split.test_fraction={test_fraction}: of {len(patients)} patients they "
+            f"leave no patient of each class in every split ({num_val} in val, {num_test} in test): give larger shares"
+        ) from None
     side = {patient: name for name, part in zip(SPLITS, (train, val, test), strict=True) for patient in part.index}
     return cohort["patient_id"].map(side)
 
@@ -99,7 +107,8 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
     if side is None:
         raise Refusal(f"{origin} has no column {column}: say split.column=<the one that holds train, val or test>")
     if not (known := side.isin(SPLITS)).all():
-        odd = [f"{cohort['image_id'][row]}: {side[row]}" for row in cohort.index[~known]]
+        words = side[~known].where(side[~known].notna(), "not in that file")
+        odd = (cohort["image_id"][~known] + ": " + words).tolist()
         raise Refusal(f"{origin}: {len(odd)} images are in none of {', '.join(SPLITS)}", odd)
     return side
 
