@@ -40,9 +40,22 @@ def dxa(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
         ),
         (
             ["model=modle4"],
-            "model=modle4: no such option: did you mean model4?; there are model1, model2, model3, model4",
+            "model=modle4: no such option: did you mean model4?; there are alexnet, densenet121, model1,",
         ),
-        (["approach=full", "model=model4"], "approach=full: no such option; there are adhoc"),
+        (
+            ["approach=full", "model=model4"],
+            "approach=full: retrains ImageNet networks, and model4 is none: use approach=adhoc",
+        ),
+        (["model=squeezenet"], "model=squeezenet: is an ImageNet network: use approach=full or approach=head with it"),
+        (
+            ["model=resnet18", "approach=head", "approach.frozen_bn=train"],
+            "approach.frozen_bn=train: features then change with every batch: give approach.cache_features=false too",
+        ),
+        (
+            ["model=vgg16", "approach=full", "model.weights=lost.pth"],
+            "model.weights=lost.pth: no such file: use imagenet, none, or the path of a state dict",
+        ),
+        (["model=resnet18", "approach=full", "model.backbone_dropout=0.5"], "model.backbone_dropout=0.5: resnet18 has"),
         (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; there are demo"),
         (["+unknown=1"], "unknown is no setting: drop it"),
         (["model=null"], "a group cannot be null"),

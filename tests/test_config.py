@@ -19,11 +19,15 @@ from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
 NEEDED = {
     "phantom_text": ["split=stratified"],
     "folder": ["dataset.root=."],
     "table": ["dataset.root=."],
     "external": ["evaluate=a_run"],
+    "full": ["model=squeezenet"],
+    "head": ["model=squeezenet"],
+    **{name: ["approach=full"] for name in IMAGENET},
 }
 TABLE_II = """model,batch_size,lr,momentum
 model1,24,0.001,0.6

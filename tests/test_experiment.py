@@ -100,7 +100,9 @@ def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path
     model = build_adhoc([8, 16, 32], [100])
     model.load_state_dict(state)
     logits = predict_logits(
-        model, torch.zeros(1, 224, 224, dtype=torch.uint8), build_normalisation([0] * 3, [1] * 3, torch.device("cpu"))
+        model,
+        torch.zeros(1, 224, 224, dtype=torch.uint8),
+        build_normalisation([0] * 3, [1] * 3, torch.device("cpu")).to_input,
     )
     assert 0 < to_scores(logits)[0] < 1
 

@@ -20,15 +20,19 @@ from dxa_tbs.errors import Refusal
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
 
 
-def folder(*overrides: str, weights_sha256: str | None = None) -> str:
+def folder(*overrides: str, evaluated_sha256: str | None = None) -> str:
     config = to_plain(composed(*overrides))
-    return records.run_folder(config, overrides, weights_sha256=weights_sha256).as_posix()
+    return records.run_folder(config, overrides, evaluated_sha256=evaluated_sha256).as_posix()
+
+
+def made_from(data: str = "d") -> dict[str, str | None]:
+    return {"data_sha256": data, "weights_sha256": None}
 
 
 def finish(run_dir: Path, config: dict[str, object], data: str = "d") -> None:
-    with records.claim_run(run_dir, config, data_sha256=data) as is_to_do:
+    with records.claim_run(run_dir, config, made_from(data)) as is_to_do:
         assert is_to_do
-        records.write_json(run_dir / records.METRICS, {"data_sha256": data})
+        records.write_json(run_dir / records.METRICS, made_from(data))
 
 
 def test_the_folder_is_named_after_the_choices_and_a_digest_of_the_rest() -> None:
@@ -40,12 +44,12 @@ def test_the_folder_is_named_after_the_choices_and_a_digest_of_the_rest() -> Non
     assert digest != folder("optimizer.lr=0.1")
     assert folder("augmentation=none") != folder("augmentation=balanced")
     assert folder("cache_dir=elsewhere") == folder()
-    assert folder(weights_sha256="a") != folder(weights_sha256="b")
+    assert folder(evaluated_sha256="a") != folder(evaluated_sha256="b")
 
 
 def test_a_finished_run_is_not_to_be_done_again(tmp_path: Path) -> None:
     finish(tmp_path / "run", CONFIG)
-    with records.claim_run(tmp_path / "run", CONFIG | {"output_root": "x"}, data_sha256="d") as is_to_do:
+    with records.claim_run(tmp_path / "run", CONFIG | {"output_root": "x"}, made_from()) as is_to_do:
         assert not is_to_do
 
 
@@ -58,7 +62,7 @@ def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwrit
     ):
         with (
             pytest.raises(Refusal, match="another configuration") as refusal,
-            records.claim_run(tmp_path / "run", config, data_sha256=data),
+            records.claim_run(tmp_path / "run", config, made_from(data)),
         ):
             pass
         assert refusal.value.details == (difference,)
@@ -66,17 +70,17 @@ def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwrit
 
 
 def test_what_an_interrupted_run_left_is_removed_and_foreign_files_are_not(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), records.claim_run(tmp_path / "run", CONFIG, data_sha256="d"):
+    with pytest.raises(RuntimeError), records.claim_run(tmp_path / "run", CONFIG, made_from()):
         (tmp_path / "run/history.csv").write_text("half a line")
         raise RuntimeError
-    with records.claim_run(tmp_path / "run", CONFIG, data_sha256="d") as is_to_do:
+    with records.claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
         assert is_to_do
         assert not (tmp_path / "run/history.csv").exists()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.txt").write_text("precious")
     with (
         pytest.raises(Refusal, match="files that are no run"),
-        records.claim_run(tmp_path / "thesis", CONFIG, data_sha256="d"),
+        records.claim_run(tmp_path / "thesis", CONFIG, made_from()),
     ):
         pass
     assert (tmp_path / "thesis/chapter1.txt").read_text() == "precious"
@@ -85,7 +89,7 @@ def test_what_an_interrupted_run_left_is_removed_and_foreign_files_are_not(tmp_p
 def test_two_processes_never_write_one_folder_and_a_killed_one_lets_go(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from dxa_tbs import records\n"
-        f"with records.claim_run(Path({str(tmp_path / 'run')!r}), {CONFIG!r}, data_sha256='d'):\n"
+        f"with records.claim_run(Path({str(tmp_path / 'run')!r}), {CONFIG!r}, {made_from()!r}):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
@@ -93,17 +97,17 @@ def test_two_processes_never_write_one_folder_and_a_killed_one_lets_go(tmp_path:
         assert other.stdout.readline() == "held\n"
         with (
             pytest.raises(Refusal, match="being written by another process"),
-            records.claim_run(tmp_path / "run", CONFIG, data_sha256="d"),
+            records.claim_run(tmp_path / "run", CONFIG, made_from()),
         ):
             pass
         other.kill()
-    with records.claim_run(tmp_path / "run", CONFIG, data_sha256="d") as is_to_do:
+    with records.claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
         assert is_to_do
 
 
 def test_finished_and_unfinished_runs_are_told_apart(tmp_path: Path) -> None:
     finish(tmp_path / "a/seed0", CONFIG)
-    with records.claim_run(tmp_path / "b/seed0", CONFIG, data_sha256="d"):
+    with records.claim_run(tmp_path / "b/seed0", CONFIG, made_from()):
         pass
     assert records.find_runs(tmp_path) == ([tmp_path / "a/seed0"], [tmp_path / "b/seed0"])
 

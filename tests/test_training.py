@@ -16,8 +16,8 @@ from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.training.batches import (
     EVAL_BATCH_SIZE,
     Samples,
-    binary_loss,
     build_normalisation,
+    cross_entropy,
     predict_logits,
     to_samples,
     to_scores,
@@ -47,7 +47,9 @@ class Tiny(nn.Sequential):
 
 def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
     history: list[Epoch] = []
-    settings = dict(train=easy(50), val=easy(21, seed=1), normalise=PLAIN, batch_size=8, epochs=5, patience=None)
+    settings = dict(
+        train=easy(50), val=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
+    )
     settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
     settings |= {"optimizer": build_optimizer(model, "sgd", lr=0.01, momentum=0.0, weight_decay=0.0)} | changes
     return fit(model, **settings), history  # type: ignore[arg-type]
@@ -76,7 +78,7 @@ def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included()
     reference = Tiny().train()
     with torch.no_grad():
         losses = [
-            binary_loss(reference(PLAIN.to_input(train.pixels_NHW[index])), train.labels_N[index]) * len(index)
+            cross_entropy(reference(PLAIN.to_input(train.inputs_N[index])), train.labels_N[index]) * len(index)
             for index in order.split(8)
         ]
     frozen = build_optimizer(model, "sgd", lr=1e-30, momentum=0.0, weight_decay=0.0)
@@ -97,14 +99,16 @@ def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> 
     model = Tiny()
     model.load_state_dict(best.state)
     val = easy(21, seed=1)
-    assert binary_loss(predict_logits(model, val.pixels_NHW, PLAIN), val.labels_N).item() == pytest.approx(min(losses))
+    assert cross_entropy(predict_logits(model, val.inputs_N, PLAIN.to_input), val.labels_N).item() == pytest.approx(
+        min(losses)
+    )
     last, _ = run(Tiny(), epochs=8, keeps_last=True)
     assert last.tested_epoch == 8
 
 
 def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss() -> None:
     train = easy(50)
-    upside_down = Samples(train.pixels_NHW, 1 - train.labels_N)  # the better the fit, the worse
+    upside_down = Samples(train.inputs_N, 1 - train.labels_N)  # the better the fit, the worse
     fitted, history = run(Tiny(), val=upside_down, epochs=50, patience=3)
     assert fitted.stopped_by == "patience"
     assert len(history) == fitted.tested_epoch + 3
@@ -133,10 +137,11 @@ def test_a_first_epoch_without_a_number_is_refused() -> None:
 
 def test_every_image_is_predicted_once_and_in_order_across_batches() -> None:
     model, samples = Tiny(), easy(EVAL_BATCH_SIZE + 3)
-    scores = to_scores(predict_logits(model, samples.pixels_NHW, PLAIN))
-    single = [to_scores(predict_logits(model, samples.pixels_NHW[[row]], PLAIN))[0] for row in (0, 128, 130)]
+    rows = [0, EVAL_BATCH_SIZE, EVAL_BATCH_SIZE + 2]
+    scores = to_scores(predict_logits(model, samples.inputs_N, PLAIN.to_input))
+    single = [to_scores(predict_logits(model, samples.inputs_N[[row]], PLAIN.to_input))[0] for row in rows]
     assert scores.shape == (EVAL_BATCH_SIZE + 3,)
-    assert scores[[0, 128, 130]] == pytest.approx(single, rel=1e-5)
+    assert scores[rows] == pytest.approx(single, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

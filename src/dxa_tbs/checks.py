@@ -9,11 +9,15 @@ from pathlib import Path
 from dxa_tbs.config import (
     PLAUSIBLE_TBS,
     AdhocConfig,
+    Architecture,
     Config,
     FolderConfig,
+    FrozenBatchNorm,
+    HeadConfig,
     LabelRule,
     LabelSource,
     PhantomConfig,
+    PretrainedConfig,
     StratifiedSplitConfig,
     Table1SplitConfig,
     TableConfig,
@@ -23,6 +27,7 @@ from dxa_tbs.errors import Refusal
 RESERVED = {"image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256"}
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
+HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # further up than before the last layer
 MAX_BLOCKS = 6  # 224 pixels, less 2 and halved in each block
 
 
@@ -56,10 +61,39 @@ def check_names(names: Mapping[str, str], choices: Mapping[str, str]) -> None:
 
 
 def _problems(config: Config) -> Iterator[str]:
+    yield from _model_problems(config)
     yield from _training_problems(config)
     yield from _dataset_problems(config)
     yield from _split_problems(config)
     yield from _augmentation_problems(config)
+
+
+def _model_problems(config: Config) -> Iterator[str]:
+    model, approach = config.model, config.approach
+    if isinstance(model, AdhocConfig) and approach.name != "adhoc":
+        yield f"approach={approach.name}: retrains ImageNet networks, and {model.name} is none: use approach=adhoc"
+    if isinstance(model, PretrainedConfig) and approach.name == "adhoc":
+        yield f"model={model.name}: is an ImageNet network: use approach=full or approach=head with it"
+    for key in ("input_mean", "input_std"):
+        if len(getattr(model, key)) != 3:
+            yield f"model.{key}={getattr(model, key)}: needs three values, one per channel"
+    if min(model.input_std) <= 0:
+        yield f"model.input_std={model.input_std}: must be above 0"
+    if isinstance(model, AdhocConfig):
+        if not 1 <= len(model.filters) <= MAX_BLOCKS:
+            yield f"model.filters={model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
+        if min(model.filters + model.fc_widths) < 1:
+            yield f"model.filters={model.filters}, fc_widths={model.fc_widths}: each at least 1"
+    if isinstance(model, PretrainedConfig):
+        for key in ("dropout", "backbone_dropout"):
+            if not 0 <= getattr(model, key) < 1:
+                yield f"model.{key}={getattr(model, key)}: must be at least 0 and below 1"
+        if model.backbone_dropout and model.architecture not in HAVE_DROPOUT:
+            yield f"model.backbone_dropout={model.backbone_dropout}: {model.architecture.value} has none: drop it"
+        if model.weights not in ("imagenet", "none") and config.evaluate is None and not Path(model.weights).is_file():
+            yield f"model.weights={model.weights}: no such file: use imagenet, none, or the path of a state dict"
+    if isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train and approach.cache_features:
+        yield "approach.frozen_bn=train: features then change with every batch: give approach.cache_features=false too"
 
 
 def _training_problems(config: Config) -> Iterator[str]:
@@ -67,6 +101,8 @@ def _training_problems(config: Config) -> Iterator[str]:
     yield from _outside("seed", config.seed, 0, MAX_SEED)
     yield from _outside("trainer.epochs", trainer.epochs, 1)
     yield from _outside("trainer.batch_size", trainer.batch_size, 1)
+    if trainer.micro_batch_size is not None:
+        yield from _outside("trainer.micro_batch_size", trainer.micro_batch_size, 1, trainer.batch_size)
     if trainer.patience is not None:
         yield from _outside("trainer.patience", trainer.patience, 1)
     if not optimizer.lr > 0:
@@ -75,16 +111,6 @@ def _training_problems(config: Config) -> Iterator[str]:
     momentum = getattr(optimizer, "momentum", 0.0)
     if not 0 <= momentum < 1:
         yield f"optimizer.momentum={momentum}: must be at least 0 and below 1"
-    for key in ("input_mean", "input_std"):
-        if len(getattr(config.model, key)) != 3:
-            yield f"model.{key}={getattr(config.model, key)}: needs three values, one per channel"
-    if min(config.model.input_std) <= 0:
-        yield f"model.input_std={config.model.input_std}: must be above 0"
-    if isinstance(config.model, AdhocConfig):
-        if not 1 <= len(config.model.filters) <= MAX_BLOCKS:
-            yield f"model.filters={config.model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
-        if min(config.model.filters + config.model.fc_widths) < 1:
-            yield f"model.filters={config.model.filters}, fc_widths={config.model.fc_widths}: each at least 1"
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", trainer.device):
         yield f"trainer.device={trainer.device}: is no device: use auto, cpu, cuda or cuda:<number>"
     if not 0 < config.evaluation.threshold < 1:

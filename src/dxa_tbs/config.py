@@ -34,6 +34,19 @@ class Interpolation(Enum):
     bicubic = "bicubic"
 
 
+class Architecture(Enum):
+    alexnet = "alexnet"
+    resnet18 = "resnet18"
+    vgg16 = "vgg16"
+    densenet121 = "densenet121"
+    squeezenet = "squeezenet"
+
+
+class FrozenBatchNorm(Enum):
+    eval = "eval"
+    train = "train"
+
+
 class TestEpoch(Enum):
     __test__ = False  # not a test case, whatever its name says to pytest
 
@@ -55,8 +68,27 @@ class AdhocConfig(ModelConfig):
 
 
 @dataclass
+class PretrainedConfig(ModelConfig):
+    architecture: Architecture = MISSING
+    weights: str = MISSING
+    dropout: float = MISSING
+    backbone_dropout: float = MISSING
+
+
+@dataclass
 class ApproachConfig:
     name: str = MISSING
+
+
+@dataclass
+class WholeNetworkConfig(ApproachConfig):
+    """All weights train: approaches adhoc and full."""
+
+
+@dataclass
+class HeadConfig(ApproachConfig):
+    frozen_bn: FrozenBatchNorm = MISSING
+    cache_features: bool = MISSING
 
 
 @dataclass
@@ -177,6 +209,7 @@ class TrainerConfig:
     epochs: int = MISSING
     patience: int | None = MISSING
     batch_size: int = MISSING
+    micro_batch_size: int | None = MISSING
     test_epoch: TestEpoch = MISSING
     device: str = MISSING
 
@@ -206,7 +239,8 @@ class Config:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {"adhoc": AdhocConfig},
+    "model": {"adhoc": AdhocConfig, "pretrained": PretrainedConfig},
+    "approach": {"whole": WholeNetworkConfig, "head": HeadConfig},
     "dataset": {"phantom": PhantomConfig, "folder": FolderConfig, "table": TableConfig},
     "split": {
         "table1": Table1SplitConfig,

@@ -1,22 +1,24 @@
-"""The story of one run, from its configuration to its folder: the only module that knows all rooms."""
+"""The story of one run, from its configuration to its folder: the only module that knows all rooms.
+
+Torch is imported when there is something to train: what is refused or finished already is answered before.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import AdhocConfig, Config, FolderConfig, TestEpoch
+from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
 from dxa_tbs.data.audit import check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
@@ -24,13 +26,11 @@ from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_auc, binary_metrics
 from dxa_tbs.logs import gathered_warnings, log_file
-from dxa_tbs.models.adhoc import build_adhoc, count_parameters
 from dxa_tbs.report import run_figures
-from dxa_tbs.training.batches import Normalisation, build_normalisation, predict_logits, to_samples, to_scores
-from dxa_tbs.training.checkpoint import load_weights, save_weights
-from dxa_tbs.training.device import choose_device, compute_exactly, describe_device, synchronise
-from dxa_tbs.training.fit import Epoch, build_optimizer, fit
-from dxa_tbs.training.timing import ten_epochs
+
+if TYPE_CHECKING:
+    from dxa_tbs.training.fit import Epoch
+    from dxa_tbs.trial import Learner, Network
 
 log = logging.getLogger("dxa_tbs.experiment")
 
@@ -43,35 +43,71 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
         overrides: what the user typed, for the name of the folder.
 
     Raises:
-        Refusal: the data, the folder or the device cannot be used.
+        Refusal: the data, the folder, the weights or the device cannot be used.
     """
-    clock = [time.perf_counter()]
-    device = choose_device(config.trainer.device)
+    clock = Clock()
     source = Path(config.evaluate) if config.evaluate else None
-    weights_sha256 = records.sha256_of_file(source / "model.pt") if source else None
-    run_dir = records.run_folder(to_plain(config), overrides, weights_sha256=weights_sha256)
+    weights_sha256 = _weights_sha256(config, source)
+    run_dir = records.run_folder(to_plain(config), overrides, evaluated_sha256=weights_sha256 if source else None)
     with gathered_warnings() as warnings:
         cohort = read_cohort(config.dataset, config.labels, config.split)
         cohort["source_sha256"] = hash_sources(cohort)
         cohort["split"] = split_cohort(cohort, config.split)
         check_split(cohort, needed=("test",) if source else SPLITS)
-        data_sha256 = records.sha256_of_table(cohort.drop(columns=["source"]))
+        made_from = {
+            "data_sha256": records.sha256_of_table(cohort.drop(columns=["source"])),
+            "weights_sha256": weights_sha256,
+        }
+        if records.is_finished(run_dir, to_plain(config), made_from):
+            log.info("skipped, finished already: %s", run_dir)
+            return run_dir
+
+        from dxa_tbs import trial  # here, because it imports torch
+        from dxa_tbs.training.device import measure_memory
+
+        measure_memory()
+        with clock.part("prepare_s"):
+            trained = source / "model.pt" if source else None
+            network = trial.build_network(
+                config.model, config.approach, config.trainer, seed=config.seed, trained=trained
+            )
         data = _load(config, cohort, source)
-        clock.append(time.perf_counter())
-        with records.claim_run(run_dir, to_plain(config), data_sha256=data_sha256) as is_to_do:
-            if not is_to_do:
-                log.info("skipped, finished already: %s", run_dir)
-                return run_dir
-            with log_file(run_dir / "train.log", so_far=warnings):
-                if source is None:
-                    data = with_copies(data, config.augmentation, seed=config.seed)
-                records.write_table(run_dir / "split.csv", data.table)
-                facts = _train_and_test(config, run_dir, data, device=device, source=source, clock=clock)
-                told = {"data_sha256": data_sha256, "synthetic": data.is_synthetic, "bits": data.bits}
-                facts = {**told, **facts, "warnings": warnings}
-                records.write_json(run_dir / records.METRICS, facts)
-                log.info("finished: %s", run_dir)
+        with records.claim_run(run_dir, to_plain(config), made_from) as is_to_do:
+            if is_to_do:
+                with log_file(run_dir / "train.log", so_far=warnings):
+                    facts = _fill(config, run_dir, data, network, source=source, clock=clock)
+                    told = {**made_from, "synthetic": data.is_synthetic, "bits": data.bits}
+                    records.write_json(run_dir / records.METRICS, {**told, **facts, "warnings": warnings})
+                    log.info("finished: %s", run_dir)
     return run_dir
+
+
+class Clock:
+    """The time since a run began, and what of it went into the parts that are named."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.parts_s: dict[str, float] = defaultdict(float)
+
+    def since_start_s(self) -> float:
+        return time.perf_counter() - self._start
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.parts_s[name] += time.perf_counter() - start
+
+
+def _weights_sha256(config: Config, source: Path | None) -> str | None:
+    """Return the hash of the file of weights that the user names, if any: another file is another run."""
+    if source is not None:
+        return records.sha256_of_file(source / "model.pt")
+    if isinstance(config.model, PretrainedConfig) and config.model.weights not in ("imagenet", "none"):
+        return records.sha256_of_file(Path(config.model.weights))
+    return None
 
 
 def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared:
@@ -94,89 +130,82 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
     return data
 
 
-def _train_and_test(
-    config: Config, run_dir: Path, data: Prepared, *, device: torch.device, source: Path | None, clock: list[float]
+def _fill(
+    config: Config, run_dir: Path, data: Prepared, network: Network, *, source: Path | None, clock: Clock
 ) -> dict[str, Any]:
-    """Write all of the run folder that needs a network, and return what metrics.json says of it."""
-    compute_exactly()
-    torch.manual_seed(config.seed)
-    assert isinstance(config.model, AdhocConfig)
-    model = build_adhoc(config.model.filters, config.model.fc_widths).to(device).to(memory_format=torch.channels_last)
-    normalise = build_normalisation(config.model.input_mean, config.model.input_std, device)
-    environment = describe_software() | describe_device(device)  # now: what it cannot find must not cost a trained run
+    """Train, if no source gives the weights, and test; write the folder; return what metrics.json says of it."""
+    from dxa_tbs import trial
+    from dxa_tbs.training.checkpoint import save_weights
+
+    environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
+    with clock.part("prepare_s"):
+        if source is None:
+            data = with_copies(data, config.augmentation, seed=config.seed)
+        records.write_table(run_dir / "split.csv", data.table)
+        learner = trial.build_learner(
+            network, config.approach, data.pixels, data.table["sha256"].tolist(), cache_dir=Path(config.cache_dir)
+        )
+    marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
+    marks += [] if network.is_as_meant else [run_figures.NOT_PRETRAINED]
     if source is None:
-        facts = _train(config, run_dir, data, model, normalise, clock=clock)
-        weights, threshold = {"trained_from": "random initialisation"}, None
+        facts = _train(config, run_dir, data, learner, clock=clock, marks=marks)
+        save_weights(network.model.state_dict(), run_dir / "model.pt")
+        threshold = None
     else:
-        load_weights(model, source / "model.pt")
-        facts, weights = {"evaluated_run": str(source)}, {"evaluated_run": str(source)}
+        facts = {"evaluated_run": str(source)}
         threshold = float(records.read_json(source / records.METRICS)["thresholds"]["val_f1"])
-    weights["sha256"] = records.sha256_of_file((source or run_dir) / "model.pt")
-    records.write_json(run_dir / "environment.json", environment | {"weights": weights})
-    predictions = _predict(data, model, normalise)
+    sha256 = records.sha256_of_file((source or run_dir) / "model.pt")
+    records.write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})
+    scored = data.table[data.table["split"] != "train"]
+    scores = trial.predict(learner, scored.index.to_numpy())
+    predictions = scored[["image_id", "split", "label"]].assign(score=scores)
     records.write_table(run_dir / "predictions.csv", predictions)
     results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
-    _draw(run_dir / "figures", data, predictions, config.evaluation.threshold)
-    return {"trainable_parameters": count_parameters(model), **facts, "num_images": count_images(data.table), **results}
+    _draw(run_dir / "figures", data, predictions, config.evaluation.threshold, marks)
+    counts = {"trainable_parameters": network.trainable_parameters, "num_images": count_images(data.table)}
+    return {"initialisation": network.weights["initial"], **counts, **facts, **results}
 
 
 def _train(
-    config: Config, run_dir: Path, data: Prepared, model: nn.Module, normalise: Normalisation, *, clock: list[float]
+    config: Config, run_dir: Path, data: Prepared, learner: Learner, *, clock: Clock, marks: list[str]
 ) -> dict[str, Any]:
-    """Fit; write history, timing and weights; the model then holds the weights to test.
+    """Fit; write history and timing; the learner then holds the weights to test."""
+    from dxa_tbs import trial
+    from dxa_tbs.training.device import peak_memory_mib
+    from dxa_tbs.training.timing import ten_epochs
 
-    Args:
-        clock: readings at the start of the run and when the decoded images existed.
-    """
     history: list[Epoch] = []
     epoch_ends_s: list[float] = []
 
     def on_epoch(epoch: Epoch) -> None:
         history.append(epoch)
-        epoch_ends_s.append(time.perf_counter() - clock[0])
+        epoch_ends_s.append(clock.since_start_s())
         records.write_table(run_dir / "history.csv", pd.DataFrame(history))
 
-    settings = {key: value for key, value in dataclasses.asdict(config.optimizer).items() if key != "name"}
-    train, val = (to_samples(*data.part(name), normalise.scale_C.device) for name in ("train", "val"))
-    synchronise(normalise.scale_C.device)
-    clock = [*clock, time.perf_counter()]
-    fitted = fit(
-        model,
+    with clock.part("prepare_s"):
+        labels = data.table["label"].to_numpy()
+        rows = {name: np.flatnonzero(data.table["split"] == name) for name in ("train", "val")}
+        train, val = (trial.take_samples(learner, rows[name], labels[rows[name]]) for name in ("train", "val"))
+    prepare_s = clock.parts_s["prepare_s"]
+    data_s = clock.since_start_s() - prepare_s
+    fitted = trial.train(
+        learner,
         train,
         val,
-        optimizer=build_optimizer(model, config.optimizer.name, **settings),
-        normalise=normalise,
-        batch_size=config.trainer.batch_size,
-        epochs=config.trainer.epochs,
-        patience=config.trainer.patience,
-        keeps_last=config.trainer.test_epoch is TestEpoch.last,
+        approach=config.approach,
+        trainer=config.trainer,
+        optimizer=config.optimizer,
         seed=config.seed,
         auc=binary_auc,
         on_epoch=on_epoch,
     )
     if fitted.stopped_by == "nan":
         log.warning("NaN loss after epoch %d: the weights of epoch %d are tested", len(history), fitted.tested_epoch)
-    model.load_state_dict(fitted.state)
-    save_weights(fitted.state, run_dir / "model.pt")
-    data_s, prepare_s = np.diff(clock).tolist()
     timing = ten_epochs(history, num_train=len(train), data_s=data_s, prepare_s=prepare_s, epoch_ends_s=epoch_ends_s)
+    timing |= {"features_from_cache": learner.features_from_cache, **peak_memory_mib(learner.device)}
     records.write_json(run_dir / "timing.json", timing)
-    run_figures.draw_history(
-        run_dir / "figures",
-        pd.DataFrame(history),
-        tested_epoch=fitted.tested_epoch,
-        is_synthetic=data.is_synthetic,
-    )
+    run_figures.draw_history(run_dir / "figures", pd.DataFrame(history), tested_epoch=fitted.tested_epoch, marks=marks)
     return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
-
-
-def _predict(data: Prepared, model: nn.Module, normalise: Normalisation) -> pd.DataFrame:
-    """Return image_id, split, label and score of every image of val and test."""
-    scored = data.table[data.table["split"] != "train"]
-    pixels = torch.from_numpy(np.array(data.pixels[scored.index])).to(normalise.scale_C.device)
-    scores = to_scores(predict_logits(model, pixels, normalise))
-    assert len(scores) == len(scored)
-    return scored[["image_id", "split", "label"]].assign(score=scores)
 
 
 def _score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
@@ -199,9 +228,9 @@ def _score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> 
     return results
 
 
-def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: float) -> None:
+def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: float, marks: list[str]) -> None:
     test = predictions[predictions["split"] == "test"]
-    labels, scores, is_synthetic = test["label"].to_numpy(), test["score"].to_numpy(), data.is_synthetic
-    run_figures.draw_roc(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
-    run_figures.draw_confusion(folder, labels, scores, threshold=threshold, is_synthetic=is_synthetic)
-    run_figures.draw_augmentation(folder, data.table, data.pixels, is_synthetic=is_synthetic)
+    labels, scores = test["label"].to_numpy(), test["score"].to_numpy()
+    run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)
+    run_figures.draw_confusion(folder, labels, scores, threshold=threshold, marks=marks)
+    run_figures.draw_augmentation(folder, data.table, data.pixels, marks=marks)

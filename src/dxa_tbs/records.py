@@ -29,31 +29,31 @@ SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed",
 WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
 
 
-def run_folder(config: Mapping[str, Any], overrides: Sequence[str], *, weights_sha256: str | None = None) -> Path:
+def run_folder(config: Mapping[str, Any], overrides: Sequence[str], *, evaluated_sha256: str | None = None) -> Path:
     """Return outputs/<name>/<dataset>/<approach>/<model>/seed<k>[-<digest of every other override>].
 
     Args:
         config: the resolved configuration.
         overrides: what the user changed, as typed (`optimizer.lr=0.01`).
-        weights_sha256: of the weights that are evaluated instead of trained, if any.
+        evaluated_sha256: of the weights that are evaluated instead of trained, if any.
     """
     others = sorted(text for text in overrides if text.split("=")[0] not in (*SHOWN_IN_PATH, *WITHOUT_EFFECT))
-    if weights_sha256:
-        others.append(f"evaluate={weights_sha256}")
+    if evaluated_sha256:
+        others.append(f"evaluate={evaluated_sha256}")
     digest = "-" + hashlib.sha256("\n".join(others).encode()).hexdigest()[:8] if others else ""
     parts = (config["name"], config["dataset"]["name"], config["approach"]["name"], config["model"]["name"])
     return Path(config["output_root"], *parts, f"seed{config['seed']}{digest}")
 
 
 @contextlib.contextmanager
-def claim_run(run_dir: Path, config: Mapping[str, Any], *, data_sha256: str) -> Iterator[bool]:
+def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> Iterator[bool]:
     """Hold the run folder for this process; yield whether it is to be filled (False: already finished, the same run).
 
     What an interrupted run left is removed, a finished run never.
 
     Args:
         config: resolved; compared with the finished run's but for what has no effect on results.
-        data_sha256: of everything the images and labels come from.
+        made_from: data_sha256 (of all that images and labels come from), weights_sha256 (of a file the user named).
 
     Raises:
         Refusal: another process holds it, or it holds a finished run of another configuration or other data.
@@ -65,8 +65,7 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], *, data_sha256: str) -> 
     except Timeout:
         raise Refusal(f"{run_dir} is being written by another process: wait for it, or give name=<other>") from None
     try:
-        if (run_dir / METRICS).is_file():
-            _check_same_run(run_dir, config, data_sha256)
+        if is_finished(run_dir, config, made_from):
             yield False
         else:
             _clear(run_dir)
@@ -76,6 +75,18 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], *, data_sha256: str) -> 
         lock.release()
         with contextlib.suppress(OSError):
             (run_dir / ".lock").unlink(missing_ok=True)
+
+
+def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> bool:
+    """Return whether the folder holds this very run, finished.
+
+    Raises:
+        Refusal: it holds a finished run of another configuration, other data or other weights.
+    """
+    if not (run_dir / METRICS).is_file():
+        return False
+    _check_same_run(run_dir, config, made_from)
+    return True
 
 
 def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
@@ -181,7 +192,7 @@ def _clear(run_dir: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _check_same_run(run_dir: Path, config: Mapping[str, Any], data_sha256: str) -> None:
+def _check_same_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> None:
     there, here = (
         _flat({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config)
     )
@@ -190,8 +201,10 @@ def _check_same_run(run_dir: Path, config: Mapping[str, Any], data_sha256: str) 
         for key in sorted(there.keys() | here.keys())
         if there.get(key) != here.get(key)
     ]
-    if read_json(run_dir / METRICS)["data_sha256"] != data_sha256:
-        differences.append("the images or their labels have changed since")
+    facts = read_json(run_dir / METRICS)
+    for key, what in (("data_sha256", "the images or their labels"), ("weights_sha256", "the weights it starts from")):
+        if facts[key] != made_from[key]:
+            differences.append(f"{what} have changed since")
     if differences:
         raise Refusal(
             f"{run_dir} holds a finished run of another configuration: give name=<other>, or move it away", differences

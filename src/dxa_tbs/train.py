@@ -53,7 +53,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     config = load_config(cfg)
     check_config(config)
 
-    from dxa_tbs.experiment import run_experiment  # here, because it imports torch: refusals answer at once
+    from dxa_tbs.experiment import run_experiment  # here, because it imports pandas: refusals answer at once
 
     run_experiment(config, overrides)
 

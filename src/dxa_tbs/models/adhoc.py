@@ -39,8 +39,3 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequenti
         features = width
     layers["logit"] = nn.Linear(features, 1)
     return nn.Sequential(layers)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return the number of parameters that training changes."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,8 +1,11 @@
-"""The figures of one run: learning curve, ROC curve, confusion matrix, augmentation examples."""
+"""The figures of one run: learning curve, ROC curve, confusion matrix, augmentation examples.
+
+`marks` are lines for the foot of a figure: what its reader must not overlook.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,9 +20,10 @@ from sklearn import metrics
 CLASS_NAMES = ("Normal", "Degraded")
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette: safe for colour-blind readers
 SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"
+NOT_PRETRAINED = "random initialisation: nothing is pretrained"
 
 
-def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, is_synthetic: bool) -> None:
+def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, marks: Sequence[str]) -> None:
     """Draw the losses and the validation AUC by epoch, the tested epoch marked, as learning_curve.png."""
     figure, (above, below) = _figure(6.0, 5.0, rows=2)
     above.plot(history["epoch"], history["train_loss"], color=GREY, label="train")
@@ -33,10 +37,10 @@ def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, is_s
     above.legend()
     below.set_ylabel("validation AUC")
     below.set_xlabel("epoch")
-    _save(figure, folder / "learning_curve.png", is_synthetic=is_synthetic)
+    _save(figure, folder / "learning_curve.png", marks=marks)
 
 
-def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, is_synthetic: bool) -> None:
+def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, marks: Sequence[str]) -> None:
     """Draw the test ROC curve with the operating point at `threshold`, as roc.png."""
     false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
     calls = scores >= threshold
@@ -48,11 +52,11 @@ def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold:
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.legend(loc="lower right")
     axes.set_title(f"Test, {int(labels.sum())} Degraded and {int((1 - labels).sum())} Normal")
-    _save(figure, folder / "roc.png", is_synthetic=is_synthetic)
+    _save(figure, folder / "roc.png", marks=marks)
 
 
 def draw_confusion(
-    folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, is_synthetic: bool
+    folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, marks: Sequence[str]
 ) -> None:
     """Draw the test counts and their shares of each class at `threshold`, as confusion_matrix.png."""
     counts = metrics.confusion_matrix(labels, scores >= threshold, labels=[0, 1])
@@ -67,10 +71,10 @@ def draw_confusion(
     axes.set_yticks([0, 1], CLASS_NAMES, rotation=90, va="center")
     axes.set(xlabel=f"called, threshold {threshold:g}", ylabel="true class")
     axes.set_title("Test images, shares of the true class")
-    _save(figure, folder / "confusion_matrix.png", is_synthetic=is_synthetic)
+    _save(figure, folder / "confusion_matrix.png", marks=marks)
 
 
-def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, is_synthetic: bool) -> None:
+def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, marks: Sequence[str]) -> None:
     """Draw two training images of each class beside their copies, as augmentation.png; nothing where there are none.
 
     Args:
@@ -89,7 +93,7 @@ def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, 
             place = axes[line * columns + column]
             place.imshow(pixels[row], cmap="gray", vmin=0, vmax=255)
             place.set_title(name if column == 0 else f"copy {column}", fontsize=9)
-    _save(figure, folder / "augmentation.png", is_synthetic=is_synthetic)
+    _save(figure, folder / "augmentation.png", marks=marks)
 
 
 def _families(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
@@ -109,8 +113,8 @@ def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> 
     return figure, list(axes.ravel())
 
 
-def _save(figure: Figure, path: Path, *, is_synthetic: bool = False) -> None:
-    if is_synthetic:
-        figure.supxlabel(SYNTHETIC, fontsize=8, color=GREY)
+def _save(figure: Figure, path: Path, *, marks: Sequence[str]) -> None:
+    if marks:
+        figure.supxlabel("\n".join(marks), fontsize=8, color=GREY)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -1,25 +1,28 @@
-"""From uint8 grey images to what a network takes and gives.
+"""From uint8 grey images, or features made of them, to what a network takes and gives.
 
-Shapes: B images of a batch, N of a set, H x W pixels, C = 3 channels.
+Shapes: B images of a batch, N of a set, H x W pixels, C channels, K outputs: one logit of Degraded, or one of Normal
+and one of Degraded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-EVAL_BATCH_SIZE = 128  # no gradient, no batch statistics: the size is a matter of memory alone
+EVAL_BATCH_SIZE = 64  # no gradient, no batch statistics: the size is a matter of memory alone
+
+ToInput = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and labels on one device: uint8 (N, H, W), float32 (N,) with 1 for Degraded."""
+    """Images, uint8 (N, H, W), or features (N, ...), and labels, float32 (N,) with 1 for Degraded, on one device."""
 
-    pixels_NHW: torch.Tensor
+    inputs_N: torch.Tensor
     labels_N: torch.Tensor
 
     def __len__(self) -> int:
@@ -45,25 +48,30 @@ def build_normalisation(mean: Sequence[float], std: Sequence[float], device: tor
     return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C)
 
 
-def to_samples(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
-    """Copy images, uint8 (N, H, W), and labels, (N,), to the device."""
+def to_samples(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
+    """Copy images or features, (N, ...), and labels, (N,), to the device."""
     return Samples(
-        torch.from_numpy(np.array(pixels)).to(device), torch.from_numpy(labels.astype(np.float32)).to(device)
+        torch.from_numpy(np.require(inputs, requirements="W")).to(device),
+        torch.from_numpy(labels.astype(np.float32)).to(device),
     )
 
 
-def binary_loss(logits_B1: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-    """Return the mean binary cross-entropy of one logit per image."""
-    return nn.functional.binary_cross_entropy_with_logits(logits_B1.squeeze(1), labels_B)
+def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy: of a sigmoid for one output, of a softmax for two."""
+    if logits_BK.shape[1] == 1:
+        return nn.functional.binary_cross_entropy_with_logits(logits_BK.squeeze(1), labels_B)
+    return nn.functional.cross_entropy(logits_BK, labels_B.long())
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, pixels_NHW: torch.Tensor, normalise: Normalisation) -> torch.Tensor:
-    """Return the logits, (N, 1), of every image in its order; the model is left in evaluation mode."""
+def predict_logits(model: nn.Module, inputs_N: torch.Tensor, to_input: ToInput) -> torch.Tensor:
+    """Return the logits, (N, K), of every image in its order; the model is left in evaluation mode."""
     model.eval()
-    return torch.cat([model(normalise.to_input(batch)) for batch in pixels_NHW.split(EVAL_BATCH_SIZE)])
+    return torch.cat([model(to_input(batch)) for batch in inputs_N.split(EVAL_BATCH_SIZE)])
 
 
-def to_scores(logits_N1: torch.Tensor) -> np.ndarray:
+def to_scores(logits_NK: torch.Tensor) -> np.ndarray:
     """Return the probability of Degraded, float64 (N,)."""
-    return logits_N1.squeeze(1).double().sigmoid().cpu().numpy()
+    logits = logits_NK.double()
+    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]  # softmax of two is their sigmoid
+    return logit.sigmoid().cpu().numpy()

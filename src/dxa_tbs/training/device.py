@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,6 +63,27 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done all it was given, so that a clock may be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def measure_memory() -> None:
+    """Let the measurement of peak memory begin anew, where the system lets a process do so."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_mib(device: torch.device) -> dict[str, int | None]:
+    """Return the most memory this process has held since `measure_memory`: on the host (Linux), and on the GPU."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    host = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return {
+        "peak_memory_mib": int(host[1]) // 1024 if host else None,
+        "peak_gpu_memory_mib": torch.cuda.max_memory_allocated(device) // 2**20 if device.type == "cuda" else None,
+    }
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

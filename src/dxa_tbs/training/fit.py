@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dxa_tbs.errors import Refusal
-from dxa_tbs.training.batches import Normalisation, Samples, binary_loss, predict_logits, to_scores
+from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, predict_logits, to_scores
 from dxa_tbs.training.device import synchronise
 
 log = logging.getLogger("dxa_tbs.training")
@@ -38,7 +38,13 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Attributes: the weights to test, on the CPU; their epoch; why training ended: epochs, patience or nan."""
+    """What came of training.
+
+    Attributes:
+        state: of the weights to test, what training changes: trained parameters and buffers, on the CPU.
+        tested_epoch: theirs.
+        stopped_by: epochs, patience or nan.
+    """
 
     state: State
     tested_epoch: int
@@ -58,8 +64,10 @@ def fit(
     val: Samples,
     *,
     optimizer: torch.optim.Optimizer,
-    normalise: Normalisation,
+    to_input: ToInput,
     batch_size: int,
+    micro_batch_size: int | None = None,
+    moves_frozen_bn: bool = False,
     epochs: int,
     patience: int | None,
     keeps_last: bool,
@@ -70,6 +78,9 @@ def fit(
     """Train `model` in place and return the weights to test.
 
     Args:
+        to_input: from a batch of what the samples hold to what the model takes.
+        micro_batch_size: images at once, their gradients summed up to a batch; None: whole batches.
+        moves_frozen_bn: whether BatchNorm layers without trained weights still follow the batches.
         patience: epochs without a lower validation loss before training ends; None: never before `epochs`.
         keeps_last: test the last epoch, not the one of the lowest validation loss.
         seed: of the order of the images.
@@ -86,9 +97,19 @@ def fit(
     with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
         for number in range(1, epochs + 1):
             start = _now(device)
-            train_loss = _train_epoch(model, train, optimizer, normalise, batch_size, order, bar)
+            train_loss = _train_epoch(
+                model,
+                train,
+                optimizer,
+                to_input,
+                batch_size,
+                micro_batch_size or batch_size,
+                moves_frozen_bn,
+                order,
+                bar,
+            )
             middle = _now(device)
-            val_loss, val_auc = _validate(model, val, normalise, auc)
+            val_loss, val_auc = _validate(model, val, to_input, auc)
             epoch = Epoch(
                 number,
                 train_loss,
@@ -104,7 +125,7 @@ def fit(
             if val_loss < lowest:
                 lowest, lowest_epoch = val_loss, number
             if keeps_last or lowest_epoch == number:
-                kept, kept_epoch = _copy_state(model), number
+                kept, kept_epoch = _copy_trained(model), number
             on_epoch(epoch)
             _report(epoch, epochs, bar)
             if patience is not None and number - lowest_epoch >= patience:
@@ -119,29 +140,32 @@ def _train_epoch(
     model: nn.Module,
     train: Samples,
     optimizer: torch.optim.Optimizer,
-    normalise: Normalisation,
+    to_input: ToInput,
     batch_size: int,
+    micro_batch_size: int,
+    moves_frozen_bn: bool,
     order: torch.Generator,
     bar: tqdm[Any],
 ) -> float:
     """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
-    model.train()
+    _enter_training(model, moves_frozen_bn=moves_frozen_bn)
     total = torch.zeros((), device=train.labels_N.device)
     for index_B in torch.randperm(len(train), generator=order).to(total.device).split(batch_size):
-        loss = binary_loss(model(normalise.to_input(train.pixels_NHW[index_B])), train.labels_N[index_B])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for part in index_B.split(micro_batch_size):
+            loss = cross_entropy(model(to_input(train.inputs_N[part])), train.labels_N[part])
+            (loss * (len(part) / len(index_B))).backward()
+            total += loss.detach() * len(part)
         optimizer.step()
-        total += loss.detach() * len(index_B)
         bar.update(len(index_B))
     return total.item() / len(train)
 
 
 def _validate(
-    model: nn.Module, val: Samples, normalise: Normalisation, auc: Callable[[np.ndarray, np.ndarray], float]
+    model: nn.Module, val: Samples, to_input: ToInput, auc: Callable[[np.ndarray, np.ndarray], float]
 ) -> tuple[float, float]:
-    logits = predict_logits(model, val.pixels_NHW, normalise)
-    loss = binary_loss(logits, val.labels_N).item()
+    logits = predict_logits(model, val.inputs_N, to_input)
+    loss = cross_entropy(logits, val.labels_N).item()
     return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
 
 
@@ -155,8 +179,17 @@ def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
     )
 
 
-def _copy_state(model: nn.Module) -> State:
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+def _enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad and not moves_frozen_bn:
+            module.eval()
+
+
+def _copy_trained(model: nn.Module) -> State:
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    state = model.state_dict().items()
+    return {name: tensor.detach().cpu().clone() for name, tensor in state if name not in frozen}
 
 
 def _now(device: torch.device) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dxa_tbs.training.fit import Epoch
 
@@ -11,7 +12,7 @@ EPOCHS = 10
 
 def ten_epochs(
     history: Sequence[Epoch], *, num_train: int, data_s: float, prepare_s: float, epoch_ends_s: Sequence[float]
-) -> dict[str, float | int | None]:
+) -> dict[str, Any]:
     """Return the contents of timing.json; what would need epochs that were not run is None, never extrapolated.
 
     `time_10_epochs_s`, the figure of the tables, is the ten training passes with what they needed once the decoded
@@ -21,8 +22,8 @@ def ten_epochs(
     Args:
         history: of the run, every time taken after waiting for the device.
         num_train: images in a training pass.
-        data_s: from the start of the run until the decoded images existed: short where the cache had them.
-        prepare_s: from there to the start of the first training pass: copies, network, transfer to the device.
+        data_s: spent before the first training pass to start, to read and to decode: short where the cache had images.
+        prepare_s: and, given decoded images, for the network, the copies, frozen features and the transfer.
         epoch_ends_s: from the start of the run to the end of each epoch.
     """
     measured = history[:EPOCHS]

@@ -1,0 +1,94 @@
+"""What the frozen part of a network makes of each image: computed once, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import nn
+from tqdm import tqdm
+
+from dxa_tbs.errors import Refusal
+from dxa_tbs.records import replace_folder
+from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
+
+log = logging.getLogger("dxa_tbs.training")
+
+
+def frozen_features(
+    stem: nn.Module, pixels: np.ndarray, sha256: Sequence[str], *, normalise: Normalisation, cache_dir: Path
+) -> tuple[np.ndarray, bool]:
+    """Return the features of every image, float32, memory-mapped, and whether the cache had them.
+
+    Args:
+        stem: the frozen part, which makes (N, C) or (N, C, H, W) of images.
+        pixels: uint8 (N, H, W).
+        sha256: of the pixels of each image; with the stem, its weights and the normalisation they are the cache's key.
+
+    Returns:
+        (N, C), or (N, H, W, C): maps are stored with their channels last; `feature_maps` undoes it.
+
+    Raises:
+        Refusal: the disk has no room.
+    """
+    entry = cache_dir / f"features-{_key(stem, sha256, normalise)}"
+    with FileLock(f"{entry}.lock"):
+        was_cached = entry.is_dir()
+        if not was_cached:
+            with replace_folder(entry) as folder:
+                _extract(stem.eval(), pixels, folder / "features.npy", normalise)
+    return np.load(entry / "features.npy", mmap_mode="c"), was_cached
+
+
+def feature_maps(stored: torch.Tensor) -> torch.Tensor:
+    """Return stored features as the network's later part takes them: (B, C) or (B, C, H, W)."""
+    return stored.permute(0, 3, 1, 2) if stored.ndim == 4 else stored
+
+
+@torch.inference_mode()
+def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normalisation) -> None:
+    device = normalise.scale_C.device
+    stored = None
+    with tqdm(total=len(pixels), desc="features", unit="image", disable=None, leave=False) as bar:
+        for start in range(0, len(pixels), EVAL_BATCH_SIZE):
+            batch = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH_SIZE])).to(device)
+            features = stem(normalise.to_input(batch))
+            features = (features.permute(0, 2, 3, 1) if features.ndim == 4 else features).cpu().numpy()
+            if stored is None:
+                shape = (len(pixels), *features.shape[1:])
+                _require_room(path.parent, features[0].nbytes * len(pixels))
+                stored = np.lib.format.open_memmap(path, "w+", features.dtype, shape)
+            stored[start : start + len(batch)] = features
+            bar.update(len(batch))
+    assert stored is not None
+    stored.flush()
+    log.info("features: %d images, %.0f MB in %s", len(pixels), stored.nbytes / 1e6, path.parent.parent)
+
+
+def _require_room(folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise Refusal(
+            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: name "
+            "another folder, or give approach.cache_features=false"
+        )
+
+
+def _key(stem: nn.Module, sha256: Sequence[str], normalise: Normalisation) -> str:
+    weights = hashlib.sha256(repr(stem).encode())
+    for tensor in stem.state_dict().values():
+        weights.update(tensor.cpu().contiguous().numpy().tobytes())
+    recipe = {
+        "images": list(sha256),
+        "stem": weights.hexdigest(),
+        "normalisation": [normalise.scale_C.tolist(), normalise.shift_C.tolist()],
+        "computed_by": [torch.__version__, normalise.scale_C.device.type, "fp32"],
+    }
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]

@@ -1,0 +1,290 @@
+"""ImageNet networks: the paper's counts, a head that can learn, a backbone that stays, a cache that changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import composed
+from torch import nn
+
+from dxa_tbs import trial
+from dxa_tbs.config import Architecture
+from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.models.pretrained import (
+    Dropout,
+    as_chain,
+    build_pretrained,
+    cut_at_dropout,
+    freeze_backbone,
+    last_layer,
+)
+from dxa_tbs.models.registry import count_parameters
+from dxa_tbs.training.batches import Normalisation
+from dxa_tbs.training.features import frozen_features
+from dxa_tbs.training.fit import Epoch, Fitted
+
+FULL = {  # paper, Tables III and IV
+    "alexnet": 57_012_034,
+    "resnet18": 11_177_538,
+    "vgg16": 134_268_738,
+    "densenet121": 6_955_906,
+    "squeezenet": 736_450,
+}
+HEAD = {"alexnet": 8_194, "resnet18": 1_026, "vgg16": 8_194, "densenet121": 2_050, "squeezenet": 1_026}
+FEATURES = {
+    "alexnet": (9216,),
+    "resnet18": (512,),
+    "vgg16": (4096,),
+    "densenet121": (1024,),
+    "squeezenet": (512, 13, 13),
+}
+NAMES = sorted(FULL)
+SIDE_PX = 64
+
+
+def build(name: str, *, dropout: float = 0.4, backbone_dropout: float | None = None) -> nn.Module:
+    own = composed(f"model={name}", "approach=full").model.backbone_dropout  # type: ignore[attr-defined]
+    return build_pretrained(
+        Architecture(name), dropout=dropout, backbone_dropout=own if backbone_dropout is None else backbone_dropout
+    )
+
+
+def striped(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images of fine vertical (Normal) or broad horizontal (Degraded) stripes, with noise: easy."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    fine = np.tile(np.arange(SIDE_PX) % 4 < 2, (SIDE_PX, 1))
+    broad = np.tile(np.arange(SIDE_PX) % 16 < 8, (SIDE_PX, 1)).T
+    images = np.where(labels[:, None, None] == 1, broad, fine) * 180 + rng.integers(0, 60, (count, SIDE_PX, SIDE_PX))
+    return images.astype(np.uint8), labels
+
+
+def run_head(
+    name: str, cache_dir: Path, *typed: str, network: nn.Module | None = None
+) -> tuple[nn.Module, Fitted, list[Epoch], np.ndarray]:
+    """Train a head on striped images as a run does; return network, outcome, history and scores of all images."""
+    config = composed(
+        f"model={name}", "approach=head", "model.weights=none", "trainer.device=cpu", "trainer.batch_size=8", *typed
+    )
+    built = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    if network is not None:
+        built.model.load_state_dict(network.state_dict())
+    pixels, labels = striped(20)
+    sha256 = [str(row) for row in range(len(pixels))]
+    learner = trial.build_learner(built, config.approach, pixels, sha256, cache_dir=cache_dir)
+    rows = np.arange(13), np.arange(13, 20)
+    history: list[Epoch] = []
+    torch.manual_seed(1)
+    fitted = trial.train(
+        learner,
+        *(trial.take_samples(learner, part, labels[part]) for part in rows),
+        approach=config.approach,
+        trainer=config.trainer,
+        optimizer=config.optimizer,
+        seed=0,
+        auc=binary_auc,
+        on_epoch=history.append,
+    )
+    return built.model, fitted, history, trial.predict(learner, np.arange(20))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_papers_parameter_counts_and_the_cut(name: str) -> None:
+    model = build(name).eval()
+    assert count_parameters(model) == FULL[name]
+    freeze_backbone(model)
+    assert count_parameters(model) == HEAD[name]
+    stem, tail = cut_at_dropout(model)
+    images = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        features = stem(images)
+        assert tuple(features.shape[1:]) == FEATURES[name]
+        assert torch.equal(tail(features), model(images))  # the chain is torchvision's own forward
+    assert isinstance(tail[0], Dropout)
+    assert not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in stem)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_without_dropout_in_the_backbone_the_cut_is_before_the_last_dropout(name: str) -> None:
+    stem, tail = cut_at_dropout(build(name, backbone_dropout=0.0))
+    assert [type(layer) for layer in tail] == [Dropout, nn.Linear]
+    assert len(stem) + len(tail) == len(as_chain(build(name)))
+    _, tail = cut_at_dropout(build(name, dropout=0.0, backbone_dropout=0.0))
+    assert [type(layer) for layer in tail] == [nn.Linear]
+
+
+def test_the_dropouts_are_those_the_configuration_shows() -> None:
+    found = {name: [layer.p for layer in build(name).modules() if isinstance(layer, nn.Dropout)] for name in NAMES}
+    assert found == {
+        "alexnet": [0.5, 0.5, 0.4],
+        "resnet18": [0.4],
+        "vgg16": [0.5, 0.4],
+        "densenet121": [0.4],
+        "squeezenet": [0.4],
+    }
+
+
+def test_our_dropout_drops_that_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    inputs = torch.full((4, 64, 50, 50), 3.0).to(memory_format=torch.channels_last).requires_grad_()
+    layer = Dropout(0.4)
+    outputs = layer(inputs)
+    assert outputs.unique().tolist() == pytest.approx([0.0, 5.0])
+    assert (outputs == 0).float().mean().item() == pytest.approx(0.4, abs=4 * (0.24 / outputs.numel()) ** 0.5)
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+    outputs.sum().backward()
+    assert inputs.grad is not None
+    assert torch.allclose(inputs.grad * 3, outputs)
+    assert torch.equal(layer.eval()(inputs), inputs)
+
+
+def test_both_outputs_of_a_new_squeezenet_are_alive_and_by_torchvisions_initialisation_they_are_not_always() -> None:
+    features = torch.rand(4, 512, 13, 13)
+
+    def alive(layer: nn.Module) -> bool:
+        return bool((layer(features).relu().mean((2, 3)) > 0).all())
+
+    torch.manual_seed(0)
+    assert all(alive(last_layer(build("squeezenet"))) for _ in range(20))
+    theirs = [nn.Conv2d(512, 2, 1) for _ in range(20)]
+    assert not all(alive(layer) for layer in theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_head_learns_on_easy_images(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, dropout=0.0, backbone_dropout=0.0).eval()
+    freeze_backbone(model)
+    stem, tail = cut_at_dropout(model)
+    pixels, labels = striped(12)
+    with torch.inference_mode():
+        features = stem(torch.from_numpy(pixels / 255).float().unsqueeze(1).expand(-1, 3, -1, -1))
+    features, truth = features.clone(), torch.from_numpy(labels)
+    rate = 1.0 / features.square().sum(1).mean().item()  # random backbones differ in scale by orders of magnitude
+    optimizer = torch.optim.SGD([layer for layer in model.parameters() if layer.requires_grad], lr=rate)
+    losses = []
+    for _ in range(40):
+        loss = nn.functional.cross_entropy(tail(features), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_a_head_leaves_the_backbone_as_it_was_bit_for_bit(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = build(name)
+    settings = ("approach.cache_features=false", "trainer.epochs=1", "optimizer.lr=0.01")
+    model, fitted, *_ = run_head(name, tmp_path, *settings, network=start)
+    before, after = start.state_dict(), model.state_dict()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    last = next(key for key, module in model.named_modules() if module is last_layer(model))
+    assert moved == {f"{last}.weight", f"{last}.bias"}
+    assert moved <= set(fitted.state)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_batchnorm_statistics_follow_the_batches_when_asked(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = build(name)
+    settings = ("approach.cache_features=false", "approach.frozen_bn=train", "trainer.epochs=1")
+    model, *_ = run_head(name, tmp_path, *settings, network=start)
+    before, after = start.state_dict(), model.state_dict()
+    frozen = {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert all(torch.equal(before[key], after[key]) for key in frozen)
+    assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("running_mean"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: Path) -> None:
+    settings = ("trainer.epochs=3", "optimizer.lr=0.001")
+    model, _, history, scores = run_head(name, tmp_path, *settings)
+    uncached_model, _, uncached, uncached_scores = run_head(name, tmp_path, *settings, "approach.cache_features=false")
+    losses = [(epoch.train_loss, epoch.val_loss, epoch.val_auc) for epoch in history]
+    assert np.array(losses) == pytest.approx(
+        np.array([(epoch.train_loss, epoch.val_loss, epoch.val_auc) for epoch in uncached]), rel=2e-4
+    )
+    assert scores == pytest.approx(uncached_scores, abs=2e-4)
+    for key, tensor in model.state_dict().items():
+        assert torch.allclose(tensor, uncached_model.state_dict()[key], atol=1e-4), key
+    assert len(list(tmp_path.glob("features-*/features.npy"))) == 1
+
+
+def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
+    config = composed("model=resnet18", "approach=head", "model.weights=none", "trainer.device=cpu")
+    pixels, _ = striped(3)
+    network = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    stem, _ = cut_at_dropout(network.model)
+
+    def ask(
+        stem: nn.Module, sha256: list[str], normalise: Normalisation = network.normalise
+    ) -> tuple[np.ndarray, bool]:
+        return frozen_features(stem, pixels, sha256, normalise=normalise, cache_dir=tmp_path)
+
+    features, was_cached = ask(stem, ["a", "b", "c"])
+    assert not was_cached
+    again, was_cached = ask(stem, ["a", "b", "c"])
+    assert was_cached
+    assert (again == features).all()
+    assert not ask(stem, ["a", "b", "d"])[1]
+    other = copy.deepcopy(stem)
+    with torch.no_grad():
+        next(other.parameters())[0, 0, 0, 0] += 1e-3
+    assert not ask(other, ["a", "b", "c"])[1]
+    darker = dataclasses.replace(network.normalise, shift_C=network.normalise.shift_C - 1)
+    assert not ask(stem, ["a", "b", "c"], darker)[1]
+
+
+def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> None:
+    def network(*typed: str) -> trial.Network:
+        config = composed("model.weights=none", "trainer.micro_batch_size=6", "trainer.device=cpu", *typed)
+        return trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+
+    with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
+        network("model=resnet18", "approach=full")
+    network("model=resnet18", "approach=head")  # its statistics are frozen
+    network("model=squeezenet", "approach=full")
+
+
+def test_too_little_memory_names_the_size_to_try() -> None:
+    trainer = composed("model=squeezenet", "approach=full").trainer
+    assert "trainer.micro_batch_size=12" in trial.too_little_memory(build("squeezenet"), trainer)
+    assert "trainer.batch_size=12, which is another protocol" in trial.too_little_memory(build("resnet18"), trainer)
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_room_is_answered_with_a_smaller_size(tmp_path: Path) -> None:
+    torch.cuda.set_per_process_memory_fraction(200 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        with pytest.raises(Refusal, match=r"trainer.micro_batch_size=4"):
+            run_head("vgg16", tmp_path, "approach.cache_features=false", "trainer.device=cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.gpu
+def test_vgg16_trains_at_batch_24_within_6_gb() -> None:
+    config = composed("model=vgg16", "approach=full", "model.weights=none", "trainer.epochs=1")
+    network = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 224, 224), dtype=np.uint8)
+    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
+    rows = np.arange(48), np.arange(48, 96)
+    torch.cuda.reset_peak_memory_stats()
+    trial.train(
+        learner,
+        *(trial.take_samples(learner, part, part % 2) for part in rows),
+        approach=config.approach,
+        trainer=config.trainer,
+        optimizer=config.optimizer,
+        seed=0,
+        auc=binary_auc,
+        on_epoch=lambda epoch: None,
+    )
+    assert torch.cuda.max_memory_reserved() < 5.4e9  # of 6 GB; the driver's context takes the rest
