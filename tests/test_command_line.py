@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,9 +19,11 @@ from dxa_tbs.config import conf_dir
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
 
 
-def dxa(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"dxa_tbs.{module}", *arguments]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=170)
+    return subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=timeout_s
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,26 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in tables.stdout.splitlines() if line.startswith("| model")] == [
         "model1", "model2", "model3", "model4",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_all_ten_pretrained_experiments_in_one_sweep(tmp_path: Path) -> None:
+    networks = ("resnet18", "alexnet", "vgg16", "densenet121", "squeezenet")
+    typed = [*SMALL[:-3], "trainer.epochs=1", "trainer.device=cpu", "model.weights=none", "augmentation=none"]
+    command = ["-m", *typed, f"model={','.join(networks)}", "approach=full,head"]
+    done = dxa("train", *command, cwd=tmp_path, timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    runs = sorted(path.parent for path in (tmp_path / "outputs").rglob("metrics.json"))
+    assert len(runs) == 10
+    for run in runs:
+        metrics, timing = (json.loads((run / name).read_text()) for name in ("metrics.json", "timing.json"))
+        assert metrics["initialisation"] == "none"
+        assert "model.weights=none: random initialisation, nothing is pretrained" in metrics["warnings"]
+        assert (timing["features_from_cache"] is False) == (run.parts[-3] == "head")
+        print(run.parts[-3], run.parts[-2], timing["peak_memory_mib"], "MiB")
+    tables = dxa("tables", "outputs", cwd=tmp_path)
+    shown = [line.split("|")[1].strip() for line in tables.stdout.splitlines() if "random initialisation)" in line]
+    assert shown == [f"{network} (random initialisation)" for network in networks] * 2
 
 
 @pytest.mark.slow

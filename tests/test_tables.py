@@ -1,4 +1,4 @@
-"""Table V from runs on disk: only finished ones, every number from predictions.csv, the paper's beside ours."""
+"""Tables III to V from runs on disk: only finished ones, every number from predictions.csv, the paper's beside ours."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_metrics
+from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.tables import build_tables
 
 RNG = np.random.default_rng(0)
@@ -33,13 +34,14 @@ def store_run(
     labels = np.repeat([0, 1], [139, 42])
     scores = np.clip(RNG.normal(0.3, 0.2, 181) + 0.3 * labels, 0, 1)
     config = to_plain(composed(*changes))
-    config["approach"]["name"], config["model"]["name"] = approach, model
+    config["model"]["name"] = model
     records.write_yaml(run_dir / records.CONFIG, config)
     predictions = pd.DataFrame({"image_id": range(181), "split": "test", "label": labels, "score": scores})
     records.write_table(run_dir / "predictions.csv", predictions)
     records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
     facts = {
         "synthetic": model == "model1",
+        "initialisation": config["model"].get("weights"),
         "epochs": 20 if time_s else 4,
         "num_images": {"test": {"normal_original": 139, "degraded_original": 42}},
         "test": {"at_fixed": binary_metrics(labels, scores, 0.5)},
@@ -56,16 +58,21 @@ def outputs(tmp_path: Path) -> Path:
     store_run(tmp_path, "model1", "model=model1", "augmentation=none", "optimizer=adamw", time_s=None)
     store_run(tmp_path, "model2", "model=model2", finished=False)
     store_run(tmp_path, "mine")
-    store_run(tmp_path, "squeezenet", approach="full")
+    store_run(tmp_path, "squeezenet", "model=squeezenet", "approach=full", approach="full")
+    store_run(tmp_path, "vgg16", "model=vgg16", "approach=full", "model.weights=none", approach="full")
+    store_run(tmp_path, "resnet18", "model=resnet18", "approach=head", approach="head", finished=False)
     return tmp_path
 
 
 def test_one_row_per_finished_adhoc_run_and_the_unfinished_are_named(outputs: Path) -> None:
     markdown = build_tables(outputs)
     table = pd.read_csv(outputs / "tables/table_v.csv")
-    assert table["model"].tolist() == ["mine", "model1", "model3", "model4"]
+    assert table["model"].tolist() == ["model1", "model3", "model4", "mine"]
     assert "not finished, not in the table: runs/clinic/adhoc/model2/seed0" in markdown
-    assert markdown == (outputs / "tables/table_v.md").read_text(encoding="utf-8")
+    texts = [(outputs / f"tables/table_{number}.md").read_text(encoding="utf-8") for number in ("iii", "iv", "v")]
+    assert markdown == "\n".join(texts)
+    assert texts[1].splitlines()[-1] == "- not finished, not in the table: runs/clinic/head/resnet18/seed0"
+    assert "resnet18" not in texts[2]
 
 
 def test_every_number_is_recomputed_from_predictions(outputs: Path) -> None:
@@ -95,6 +102,23 @@ def test_the_papers_values_stand_beside_ours(outputs: Path) -> None:
     assert row.split("|")[3].strip() == f"{int(table.loc['model4', 'tp'])} (31)"
     assert f"{table.loc['model4', 'f1']:.3f} (0.747)" in row
     assert "41.50 (55.61)" in row
+
+
+def test_pretrained_networks_come_in_the_papers_order_and_random_ones_are_marked(outputs: Path) -> None:
+    build_tables(outputs)
+    table = pd.read_csv(outputs / "tables/table_iii.csv").set_index("model")
+    assert table.index.tolist() == ["vgg16", "squeezenet"]
+    assert table.loc["squeezenet", ["paper_auc", "paper_f1"]].tolist() == [0.828, 0.759]
+    assert pd.isna(table.loc["vgg16", "paper_auc"])  # the printed one follows the arithmetic of calls
+    assert table.loc["vgg16", "paper_auc_hard"] == 0.784
+    lines = (outputs / "tables/table_iii.md").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if line.startswith("| vgg16 (random initialisation)")]) == 1
+    assert "- runs/clinic/full/vgg16/seed0: not the paper's: weights none" in lines
+
+
+def test_the_printed_auc_is_that_of_the_calls_where_the_arithmetic_says_so() -> None:
+    hard = {f"{table.approach} {model}" for table in RESULTS for model, row in table.rows.items() if row.auc_is_hard}
+    assert hard == {"full vgg16", "full densenet121", *(f"head {model}" for model in RESULTS[1].rows)}
 
 
 def test_what_is_synthetic_or_not_timed_says_so(outputs: Path) -> None:

@@ -9,28 +9,37 @@ from dxa_tbs.cli import one_line_refusals
 
 
 def build_tables(root: Path) -> str:
-    """Write tables/table_v.csv and .md below `root`; return the Markdown.
+    """Write tables/table_iii, iv and v, .csv and .md, below `root`, where there are runs; return the Markdown of all.
 
     Raises:
         Refusal: `root` is no folder, or holds no finished run.
     """
     from dxa_tbs import records
     from dxa_tbs.errors import Refusal
-    from dxa_tbs.report.tables import adhoc_rows, render_markdown
+    from dxa_tbs.report.paper import RESULTS
+    from dxa_tbs.report.tables import render_markdown, table_rows
 
     if not root.is_dir():
         raise Refusal(f"{root}: no such folder: give the one that runs were written to (outputs)")
     finished, unfinished = records.find_runs(root)
-    names = [run_dir.relative_to(root).as_posix() for run_dir in unfinished]
-    rows = adhoc_rows(root, finished)
-    if rows.empty:
-        raise Refusal(f"{root}: no finished run below it", [f"not finished: {name}" for name in names])
+    if not finished:
+        names = [f"not finished: {run_dir.relative_to(root).as_posix()}" for run_dir in unfinished]
+        raise Refusal(f"{root}: no finished run below it", names)
+    approaches = {run_dir: records.read_config(run_dir)["approach"]["name"] for run_dir in unfinished}
     folder = root / "tables"
     folder.mkdir(exist_ok=True)
-    markdown = render_markdown(rows, unfinished=names)
-    records.write_table(folder / "table_v.csv", rows)
-    records.write_text(folder / "table_v.md", markdown)
-    return markdown
+    texts = []
+    for table in RESULTS:
+        lacking = [
+            run_dir.relative_to(root).as_posix() for run_dir in unfinished if approaches[run_dir] == table.approach
+        ]
+        rows = table_rows(table, root, finished)
+        if rows.empty and not lacking:
+            continue
+        texts.append(render_markdown(table, rows, unfinished=lacking))
+        records.write_table(folder / f"table_{table.number.lower()}.csv", rows)
+        records.write_text(folder / f"table_{table.number.lower()}.md", texts[-1])
+    return "\n".join(texts)
 
 
 def main() -> None:

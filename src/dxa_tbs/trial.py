@@ -110,7 +110,7 @@ def build_network(
         path = find_weights(model.architecture, initial)
     torch.manual_seed(seed)
     network = build_model(model)
-    weights: dict[str, Any] = {"initial": initial}
+    weights: dict[str, Any] = {"initial": initial if isinstance(model, PretrainedConfig) else None}
     is_as_meant = not isinstance(model, PretrainedConfig) or initial != "none"
     if trained is not None:
         load_weights(network, trained)

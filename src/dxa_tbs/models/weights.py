@@ -10,6 +10,7 @@ import queue
 import re
 import threading
 import urllib.request
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def load_backbone(model: nn.Module, path: Path) -> None:
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError, ValueError, KeyError):
         raise Refusal(
             f"model.weights={path} is damaged, or no state dict (torch.save(network.state_dict(), path))"
