@@ -9,6 +9,7 @@ import pickle
 import queue
 import re
 import threading
+import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping
@@ -74,6 +75,8 @@ def fetch(url: str, path: Path) -> None:
             raise OSError(f"what came, {scratch.stat().st_size} bytes, is not that file")
         scratch.replace(path)
     except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise Refusal(
             f"model.weights=imagenet: {path.name} is not in {path.parent} and cannot be downloaded "
             f"({getattr(error, 'reason', error)}): put it there ({url}), or give model.weights=<path>, or "
