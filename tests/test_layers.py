@@ -22,7 +22,7 @@ ALLOWED = {  # room: what else of ours it may import
     "cli": {"config"},
     "data": {"config", "records"},
     "models": {"config", "records"},
-    "training": {"records"},
+    "training": {"config", "records"},
     "evaluation": set(),
     "report": {"records", "evaluation"},
     "trial": {"config", "models", "records", "training"},

@@ -13,7 +13,7 @@ from conftest import composed
 from torch import nn
 
 from dxa_tbs import trial
-from dxa_tbs.config import Architecture
+from dxa_tbs.config import Architecture, Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.models.pretrained import (
@@ -227,7 +227,7 @@ def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisat
     def ask(
         stem: nn.Module, sha256: list[str], normalise: Normalisation = network.normalise
     ) -> tuple[np.ndarray, bool]:
-        return frozen_features(stem, pixels, sha256, normalise=normalise, cache_dir=tmp_path)
+        return frozen_features(stem, pixels, sha256, normalise=normalise, precision=Precision.fp32, cache_dir=tmp_path)
 
     features, was_cached = ask(stem, ["a", "b", "c"])
     assert not was_cached

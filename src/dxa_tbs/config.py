@@ -47,6 +47,11 @@ class FrozenBatchNorm(Enum):
     train = "train"
 
 
+class Precision(Enum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class TestEpoch(Enum):
     __test__ = False  # not a test case, whatever its name says to pytest
 
@@ -212,6 +217,7 @@ class TrainerConfig:
     micro_batch_size: int | None = MISSING
     test_epoch: TestEpoch = MISSING
     device: str = MISSING
+    precision: Precision = MISSING
 
 
 @dataclass

@@ -19,6 +19,7 @@ from dxa_tbs.config import (
     HeadConfig,
     ModelConfig,
     OptimizerConfig,
+    Precision,
     PretrainedConfig,
     TestEpoch,
     TrainerConfig,
@@ -58,6 +59,7 @@ class Network:
     normalise: Normalisation
     weights: dict[str, Any]
     is_as_meant: bool
+    precision: Precision
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +67,7 @@ class Network:
 
     @property
     def environment(self) -> dict[str, Any]:
-        return describe_device(self.device)
+        return describe_device(self.device, self.precision.value)
 
     @property
     def trainable_parameters(self) -> int:
@@ -87,6 +89,7 @@ class Learner:
     inputs_N: np.ndarray
     to_input: ToInput
     device: torch.device
+    precision: Precision
     features_from_cache: bool | None = None
 
 
@@ -128,7 +131,9 @@ def build_network(
             "those of the images at once: give a smaller trainer.batch_size instead, which is another protocol"
         )
     network = network.to(device).to(memory_format=torch.channels_last)
-    return Network(network, build_normalisation(model.input_mean, model.input_std, device), weights, is_as_meant)
+    return Network(
+        network, build_normalisation(model.input_mean, model.input_std, device), weights, is_as_meant, trainer.precision
+    )
 
 
 def build_learner(
@@ -136,10 +141,12 @@ def build_learner(
 ) -> Learner:
     """Return what is to be trained on `pixels`, uint8 (N, H, W); in approach head that is what follows the features."""
     if not (isinstance(approach, HeadConfig) and approach.cache_features):
-        return Learner(network.model, pixels, network.normalise.to_input, network.device)
+        return Learner(network.model, pixels, network.normalise.to_input, network.device, network.precision)
     stem, tail = cut_at_dropout(network.model)
-    features, was_cached = frozen_features(stem, pixels, sha256, normalise=network.normalise, cache_dir=cache_dir)
-    return Learner(tail, features, feature_maps, network.device, was_cached)
+    features, was_cached = frozen_features(
+        stem, pixels, sha256, normalise=network.normalise, precision=network.precision, cache_dir=cache_dir
+    )
+    return Learner(tail, features, feature_maps, network.device, network.precision, was_cached)
 
 
 def take_samples(learner: Learner, rows: np.ndarray, labels: np.ndarray) -> Samples:
@@ -178,6 +185,7 @@ def train(
             batch_size=trainer.batch_size,
             micro_batch_size=trainer.micro_batch_size,
             moves_frozen_bn=moves_frozen_bn,
+            precision=learner.precision,
             epochs=trainer.epochs,
             patience=trainer.patience,
             keeps_last=trainer.test_epoch is TestEpoch.last,
@@ -208,4 +216,4 @@ def too_little_memory(model: nn.Module, trainer: TrainerConfig) -> str:
 def predict(learner: Learner, rows: np.ndarray) -> np.ndarray:
     """Return the probability of Degraded, float64, of the images in these rows."""
     inputs = torch.from_numpy(np.array(learner.inputs_N[rows])).to(learner.device)
-    return to_scores(predict_logits(learner.model, inputs, learner.to_input))
+    return to_scores(predict_logits(learner.model, inputs, learner.to_input, learner.precision))

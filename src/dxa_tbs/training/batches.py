@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from dxa_tbs.config import Precision
+
 EVAL_BATCH_SIZE = 64  # no gradient, no batch statistics: the size is a matter of memory alone
 
 ToInput = Callable[[torch.Tensor], torch.Tensor]
@@ -63,11 +65,19 @@ def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tens
     return nn.functional.cross_entropy(logits_BK, labels_B.long())
 
 
+def lowered(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a network computes in a precision; its weights stay fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision is Precision.bf16)
+
+
 @torch.inference_mode()
-def predict_logits(model: nn.Module, inputs_N: torch.Tensor, to_input: ToInput) -> torch.Tensor:
-    """Return the logits, (N, K), of every image in its order; the model is left in evaluation mode."""
+def predict_logits(
+    model: nn.Module, inputs_N: torch.Tensor, to_input: ToInput, precision: Precision = Precision.fp32
+) -> torch.Tensor:
+    """Return the logits, float32 (N, K), of every image in its order; the model is left in evaluation mode."""
     model.eval()
-    return torch.cat([model(to_input(batch)) for batch in inputs_N.split(EVAL_BATCH_SIZE)])
+    with lowered(inputs_N.device, precision):
+        return torch.cat([model(to_input(batch)).float() for batch in inputs_N.split(EVAL_BATCH_SIZE)])
 
 
 def to_scores(logits_NK: torch.Tensor) -> np.ndarray:

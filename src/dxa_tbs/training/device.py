@@ -86,7 +86,7 @@ def peak_memory_mib(device: torch.device) -> dict[str, int | None]:
     }
 
 
-def describe_device(device: torch.device) -> dict[str, Any]:
+def describe_device(device: torch.device, precision: str) -> dict[str, Any]:
     """Return what of the device can move a result or a time."""
     on_gpu = device.type == "cuda"
     return {
@@ -95,7 +95,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda if on_gpu else None,
         "cudnn": torch.backends.cudnn.version() if on_gpu else None,
         "threads": torch.get_num_threads(),
-        "precision": "fp32",
+        "precision": precision,
         "deterministic": torch.backends.cudnn.deterministic,
     }
 

@@ -15,17 +15,24 @@ from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
+from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import replace_folder
-from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
+from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation, lowered
 
 log = logging.getLogger("dxa_tbs.training")
 
 
 def frozen_features(
-    stem: nn.Module, pixels: np.ndarray, sha256: Sequence[str], *, normalise: Normalisation, cache_dir: Path
+    stem: nn.Module,
+    pixels: np.ndarray,
+    sha256: Sequence[str],
+    *,
+    normalise: Normalisation,
+    precision: Precision,
+    cache_dir: Path,
 ) -> tuple[np.ndarray, bool]:
-    """Return the features of every image, float32, memory-mapped, and whether the cache had them.
+    """Return the features of every image, memory-mapped, and whether the cache had them.
 
     Args:
         stem: the frozen part, which makes (N, C) or (N, C, H, W) of images.
@@ -33,34 +40,38 @@ def frozen_features(
         sha256: of the pixels of each image; with the stem, its weights and the normalisation they are the cache's key.
 
     Returns:
-        (N, C), or (N, H, W, C): maps are stored with their channels last; `feature_maps` undoes it.
+        (N, C), or (N, H, W, C): maps are stored with their channels last; float32, or the bits of bfloat16 as int16.
+        `feature_maps` undoes both.
 
     Raises:
         Refusal: the disk has no room.
     """
-    entry = cache_dir / f"features-{_key(stem, sha256, normalise)}"
+    entry = cache_dir / f"features-{_key(stem, sha256, normalise, precision)}"
     with FileLock(f"{entry}.lock"):
         was_cached = entry.is_dir()
         if not was_cached:
             with replace_folder(entry) as folder:
-                _extract(stem.eval(), pixels, folder / "features.npy", normalise)
+                _extract(stem.eval(), pixels, folder / "features.npy", normalise, precision)
     return np.load(entry / "features.npy", mmap_mode="c"), was_cached
 
 
 def feature_maps(stored: torch.Tensor) -> torch.Tensor:
     """Return stored features as the network's later part takes them: (B, C) or (B, C, H, W)."""
-    return stored.permute(0, 3, 1, 2) if stored.ndim == 4 else stored
+    features = stored.view(torch.bfloat16) if stored.dtype == torch.int16 else stored
+    return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
 
 @torch.inference_mode()
-def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normalisation) -> None:
+def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normalisation, precision: Precision) -> None:
     device = normalise.scale_C.device
     stored = None
     with tqdm(total=len(pixels), desc="features", unit="image", disable=None, leave=False) as bar:
         for start in range(0, len(pixels), EVAL_BATCH_SIZE):
             batch = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH_SIZE])).to(device)
-            features = stem(normalise.to_input(batch))
-            features = (features.permute(0, 2, 3, 1) if features.ndim == 4 else features).cpu().numpy()
+            with lowered(device, precision):
+                made = stem(normalise.to_input(batch))
+            made = made.permute(0, 2, 3, 1) if made.ndim == 4 else made
+            features = (made.view(torch.int16) if made.dtype == torch.bfloat16 else made).cpu().numpy()
             if stored is None:
                 shape = (len(pixels), *features.shape[1:])
                 _require_room(path.parent, features[0].nbytes * len(pixels))
@@ -81,7 +92,7 @@ def _require_room(folder: Path, num_bytes: int) -> None:
         )
 
 
-def _key(stem: nn.Module, sha256: Sequence[str], normalise: Normalisation) -> str:
+def _key(stem: nn.Module, sha256: Sequence[str], normalise: Normalisation, precision: Precision) -> str:
     weights = hashlib.sha256(repr(stem).encode())
     for tensor in stem.state_dict().values():
         weights.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -89,6 +100,6 @@ def _key(stem: nn.Module, sha256: Sequence[str], normalise: Normalisation) -> st
         "images": list(sha256),
         "stem": weights.hexdigest(),
         "normalisation": [normalise.scale_C.tolist(), normalise.shift_C.tolist()],
-        "computed_by": [torch.__version__, normalise.scale_C.device.type, "fp32"],
+        "computed_by": [torch.__version__, normalise.scale_C.device.type, precision.value],
     }
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]

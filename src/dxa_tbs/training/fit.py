@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, predict_logits, to_scores
+from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, lowered, predict_logits, to_scores
 from dxa_tbs.training.device import synchronise
 
 log = logging.getLogger("dxa_tbs.training")
@@ -68,6 +69,7 @@ def fit(
     batch_size: int,
     micro_batch_size: int | None = None,
     moves_frozen_bn: bool = False,
+    precision: Precision = Precision.fp32,
     epochs: int,
     patience: int | None,
     keeps_last: bool,
@@ -80,6 +82,7 @@ def fit(
     Args:
         to_input: from a batch of what the samples hold to what the model takes.
         micro_batch_size: images at once, their gradients summed up to a batch; None: whole batches.
+        precision: of convolutions and matrix products.
         moves_frozen_bn: whether BatchNorm layers without trained weights still follow the batches.
         patience: epochs without a lower validation loss before training ends; None: never before `epochs`.
         keeps_last: test the last epoch, not the one of the lowest validation loss.
@@ -97,19 +100,11 @@ def fit(
     with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
         for number in range(1, epochs + 1):
             start = _now(device)
-            train_loss = _train_epoch(
-                model,
-                train,
-                optimizer,
-                to_input,
-                batch_size,
-                micro_batch_size or batch_size,
-                moves_frozen_bn,
-                order,
-                bar,
-            )
+            _enter_training(model, moves_frozen_bn=moves_frozen_bn)
+            sizes = batch_size, micro_batch_size or batch_size
+            train_loss = _train_epoch(model, train, optimizer, to_input, sizes, precision, order, bar)
             middle = _now(device)
-            val_loss, val_auc = _validate(model, val, to_input, auc)
+            val_loss, val_auc = _validate(model, val, to_input, precision, auc)
             epoch = Epoch(
                 number,
                 train_loss,
@@ -141,19 +136,20 @@ def _train_epoch(
     train: Samples,
     optimizer: torch.optim.Optimizer,
     to_input: ToInput,
-    batch_size: int,
-    micro_batch_size: int,
-    moves_frozen_bn: bool,
+    sizes: tuple[int, int],
+    precision: Precision,
     order: torch.Generator,
     bar: tqdm[Any],
 ) -> float:
     """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
-    _enter_training(model, moves_frozen_bn=moves_frozen_bn)
+    batch_size, micro_batch_size = sizes
     total = torch.zeros((), device=train.labels_N.device)
     for index_B in torch.randperm(len(train), generator=order).to(total.device).split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         for part in index_B.split(micro_batch_size):
-            loss = cross_entropy(model(to_input(train.inputs_N[part])), train.labels_N[part])
+            with lowered(total.device, precision):
+                logits_BK = model(to_input(train.inputs_N[part]))
+            loss = cross_entropy(logits_BK.float(), train.labels_N[part])
             (loss * (len(part) / len(index_B))).backward()
             total += loss.detach() * len(part)
         optimizer.step()
@@ -162,9 +158,13 @@ def _train_epoch(
 
 
 def _validate(
-    model: nn.Module, val: Samples, to_input: ToInput, auc: Callable[[np.ndarray, np.ndarray], float]
+    model: nn.Module,
+    val: Samples,
+    to_input: ToInput,
+    precision: Precision,
+    auc: Callable[[np.ndarray, np.ndarray], float],
 ) -> tuple[float, float]:
-    logits = predict_logits(model, val.inputs_N, to_input)
+    logits = predict_logits(model, val.inputs_N, to_input, precision)
     loss = cross_entropy(logits, val.labels_N).item()
     return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
 
