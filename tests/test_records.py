@@ -109,7 +109,7 @@ def test_finished_and_unfinished_runs_are_told_apart(tmp_path: Path) -> None:
     finish(tmp_path / "a/seed0", CONFIG)
     with records.claim_run(tmp_path / "b/seed0", CONFIG, made_from()):
         pass
-    assert records.find_runs(tmp_path) == ([tmp_path / "a/seed0"], [tmp_path / "b/seed0"])
+    assert records.find_runs(tmp_path) == {tmp_path / "a/seed0": "finished", tmp_path / "b/seed0": "unfinished"}
 
 
 def test_numbers_survive_and_nan_becomes_null(tmp_path: Path) -> None:

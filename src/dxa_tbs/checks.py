@@ -14,6 +14,7 @@ from dxa_tbs.config import (
     FolderConfig,
     FrozenBatchNorm,
     HeadConfig,
+    KFoldSplitConfig,
     LabelRule,
     LabelSource,
     PhantomConfig,
@@ -154,8 +155,13 @@ def _dataset_problems(config: Config) -> Iterator[str]:
 
 def _split_problems(config: Config) -> Iterator[str]:
     split = config.split
-    if isinstance(split, Table1SplitConfig | StratifiedSplitConfig):
+    if isinstance(split, Table1SplitConfig | StratifiedSplitConfig | KFoldSplitConfig):
         yield from _outside("split.seed", split.seed, 0, MAX_SEED)
+    if isinstance(split, KFoldSplitConfig):
+        yield from _outside("split.folds", split.folds, 2)
+        yield from _outside("split.fold", split.fold, 0, split.folds - 1)
+        if not 0 < split.val_fraction < 1:
+            yield f"split.val_fraction={split.val_fraction}: must be between 0 and 1"
     if isinstance(split, StratifiedSplitConfig):
         shares = split.val_fraction, split.test_fraction
         if min(shares) <= 0 or sum(shares) >= 1:

@@ -158,6 +158,14 @@ class StratifiedSplitConfig(SplitConfig):
 
 
 @dataclass
+class KFoldSplitConfig(SplitConfig):
+    seed: int = MISSING
+    folds: int = MISSING
+    fold: int = MISSING
+    val_fraction: float = MISSING
+
+
+@dataclass
 class FileSplitConfig(SplitConfig):
     path: str | None = MISSING
     column: str = MISSING
@@ -251,6 +259,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "split": {
         "table1": Table1SplitConfig,
         "stratified": StratifiedSplitConfig,
+        "kfold": KFoldSplitConfig,
         "file": FileSplitConfig,
         "external": ExternalSplitConfig,
     },

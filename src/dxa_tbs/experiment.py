@@ -18,9 +18,9 @@ import pandas as pd
 
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
+from dxa_tbs.config import Config, Fit, FolderConfig, PretrainedConfig
 from dxa_tbs.data.audit import check_split, check_unseen
-from dxa_tbs.data.images import hash_sources
+from dxa_tbs.data.images import crop_corner, hash_sources, read_frame
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
@@ -75,7 +75,7 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
         with records.claim_run(run_dir, to_plain(config), made_from) as is_to_do:
             if is_to_do:
                 with log_file(run_dir / "train.log", so_far=warnings):
-                    facts = _fill(config, run_dir, data, network, source=source, clock=clock)
+                    facts = _fill(config, run_dir, data, cohort, network, source=source, clock=clock)
                     told = {**made_from, "synthetic": data.is_synthetic, "bits": data.bits}
                     records.write_json(run_dir / records.METRICS, {**told, **facts, "warnings": warnings})
                     log.info("finished: %s", run_dir)
@@ -131,13 +131,21 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
 
 
 def _fill(
-    config: Config, run_dir: Path, data: Prepared, network: Network, *, source: Path | None, clock: Clock
+    config: Config,
+    run_dir: Path,
+    data: Prepared,
+    cohort: pd.DataFrame,
+    network: Network,
+    *,
+    source: Path | None,
+    clock: Clock,
 ) -> dict[str, Any]:
     """Train, if no source gives the weights, and test; write the folder; return what metrics.json says of it."""
     from dxa_tbs import trial
     from dxa_tbs.training.checkpoint import save_weights
 
     environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
+    records.write_table(run_dir / "layers.csv", pd.DataFrame(network.layers))
     with clock.part("prepare_s"):
         if source is None:
             data = with_copies(data, config.augmentation, seed=config.seed)
@@ -162,6 +170,7 @@ def _fill(
     records.write_table(run_dir / "predictions.csv", predictions)
     results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
     _draw(run_dir / "figures", data, predictions, config.evaluation.threshold, marks)
+    _draw_crop(run_dir / "figures", cohort, data, config.preprocessing.fit, marks)
     counts = {"trainable_parameters": network.trainable_parameters, "num_images": count_images(data.table)}
     return {"initialisation": network.weights["initial"], **counts, **facts, **results}
 
@@ -234,3 +243,10 @@ def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: fl
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)
     run_figures.draw_confusion(folder, labels, scores, threshold=threshold, marks=marks)
     run_figures.draw_augmentation(folder, data.table, data.pixels, marks=marks)
+
+
+def _draw_crop(folder: Path, cohort: pd.DataFrame, data: Prepared, fit: Fit, marks: list[str]) -> None:
+    if fit is Fit.crop:
+        row = int(np.argmax(cohort["label"]))
+        frame, roi = read_frame(cohort.loc[row], bits=data.bits)
+        run_figures.draw_frame_and_crop(folder, frame, data.pixels[row], crop_corner(frame.shape, roi), marks=marks)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # a refusal must not wait for them
     import numpy as np
     import pandas as pd
 
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former, where libyaml is there, ten times as fast
 METRICS = "metrics.json"  # written last: its presence means "finished"
 CONFIG = "config.yaml"
+FAILED = "failed.json"  # why a run ended without results
 
 SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed", "experiment")
 WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
@@ -70,11 +72,39 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
         else:
             _clear(run_dir)
             write_yaml(run_dir / CONFIG, config)
-            yield True
+            try:
+                yield True
+            except Exception as error:
+                mark_failed(run_dir, config, error)
+                raise
     finally:
         lock.release()
         with contextlib.suppress(OSError):
             (run_dir / ".lock").unlink(missing_ok=True)
+
+
+def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> None:
+    """Write why a run ended without results: what a user gave wrong, or the kind and first line of another error."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / CONFIG).is_file():
+        write_yaml(run_dir / CONFIG, config)
+    text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+    write_json(run_dir / FAILED, {"error": text.splitlines()[0]})
+
+
+def state(run_dir: Path) -> str:
+    """Return finished, running (a process holds it), failed, unfinished (interrupted) or to do (nothing there)."""
+    if (run_dir / METRICS).is_file():
+        return "finished"
+    lock = run_dir / ".lock"
+    if lock.is_file():
+        try:
+            FileLock(lock).acquire(timeout=0).lock.release()
+        except Timeout:
+            return "running"
+    if (run_dir / FAILED).is_file():
+        return "failed"
+    return "unfinished" if (run_dir / CONFIG).is_file() else "to do"
 
 
 def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> bool:
@@ -89,11 +119,9 @@ def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str
     return True
 
 
-def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders of the finished and of the unfinished runs below `root`, each sorted."""
-    folders = sorted(path.parent for path in root.rglob(CONFIG))
-    finished = [folder for folder in folders if (folder / METRICS).is_file()]
-    return finished, [folder for folder in folders if folder not in set(finished)]
+def find_runs(root: Path) -> dict[Path, str]:
+    """Return the state of every run folder below `root`, sorted by folder."""
+    return {path.parent: state(path.parent) for path in sorted(root.rglob(CONFIG))}
 
 
 def require_finished(run_dir: Path) -> Path:
@@ -113,17 +141,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.load((run_dir / CONFIG).read_text(encoding="utf-8"), Loader=SAFE_LOADER)
     return config
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a CSV of the run folder; identifiers stay text."""
+def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return a CSV of the run folder, or some of its columns; identifiers stay text."""
     import pandas as pd
 
     exact = ("tbs", "score")  # Python's own parser: that of older pandas is off by an ulp, which moves a threshold
     text = dict.fromkeys(("image_id", "patient_id", "origin", *exact), str)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, usecols=columns)
     return table.assign(**{name: table[name].replace("", "nan").map(float) for name in exact if name in table})
 
 

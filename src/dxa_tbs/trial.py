@@ -25,8 +25,9 @@ from dxa_tbs.config import (
     TrainerConfig,
 )
 from dxa_tbs.errors import Refusal
+from dxa_tbs.models.adhoc import INPUT_PX
 from dxa_tbs.models.pretrained import cut_at_dropout, freeze_backbone
-from dxa_tbs.models.registry import build_model, count_parameters, trains_batchnorm
+from dxa_tbs.models.registry import build_model, count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.weights import find_weights, load_backbone
 from dxa_tbs.records import sha256_of_file
 from dxa_tbs.training.batches import (
@@ -68,6 +69,11 @@ class Network:
     @property
     def environment(self) -> dict[str, Any]:
         return describe_device(self.device, self.precision.value)
+
+    @property
+    def layers(self) -> list[dict[str, object]]:
+        image = self.normalise.to_input(torch.zeros(1, INPUT_PX, INPUT_PX, dtype=torch.uint8, device=self.device))
+        return describe_layers(self.model, image)
 
     @property
     def trainable_parameters(self) -> int:

@@ -87,13 +87,32 @@ def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
 
     The window stays within the frame; where the frame is smaller, black is put around it.
     """
-    height, width = frame.shape
+    left, top = crop_corner(frame.shape, roi)
+    window = frame[max(top, 0) : top + SIZE_PX, max(left, 0) : left + SIZE_PX]
+    missing = [(SIZE_PX - size) for size in window.shape]
+    return np.pad(window, [(gap // 2, gap - gap // 2) for gap in missing])
+
+
+def crop_corner(shape: tuple[int, ...], roi: np.ndarray) -> tuple[int, int]:
+    """Return column and row of the window's upper left pixel in a frame of that shape; negative where black is put."""
+    height, width = shape
     middle_x, middle_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
     left = int(np.clip(round(middle_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
     top = int(np.clip(round(middle_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
-    window = frame[top : top + SIZE_PX, left : left + SIZE_PX]
-    missing = [(SIZE_PX - size) for size in window.shape]
-    return np.pad(window, [(gap // 2, gap - gap // 2) for gap in missing])
+    return left - max(0, SIZE_PX - width) // 2, top - max(0, SIZE_PX - height) // 2
+
+
+def read_frame(row: pd.Series, *, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the whole frame of one row of a cohort, uint8, and its region of interest (NaN: none).
+
+    Args:
+        bits: in use of 16-bit files, as `load_images` found or was told.
+    """
+    frame = decode(row["source"]) if isinstance(row["source"], Path) else render.read_frame(row["source"])
+    if frame.dtype == np.uint16:
+        assert bits is not None, "known once the images were loaded"
+        frame = (frame >> (bits - 8)).astype(np.uint8)
+    return frame, row.reindex(list(ROI_COLUMNS)).to_numpy(float)
 
 
 def resize_frame(frame: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dxa_tbs.config import (
     FileSplitConfig,
     Fit,
     FolderConfig,
+    KFoldSplitConfig,
     LabelRule,
     LabelsConfig,
     PhantomConfig,
@@ -102,6 +103,10 @@ def split_cohort(cohort: pd.DataFrame, split: SplitConfig) -> pd.Series:
     if isinstance(split, StratifiedSplitConfig):
         fractions = {"val_fraction": split.val_fraction, "test_fraction": split.test_fraction}
         return splitting.split_by_fractions(cohort, **fractions, seed=split.seed)
+    if isinstance(split, KFoldSplitConfig):
+        return splitting.split_by_fold(
+            cohort, folds=split.folds, fold=split.fold, val_fraction=split.val_fraction, seed=split.seed
+        )
     if isinstance(split, FileSplitConfig):
         return splitting.split_from_file(cohort, Path(split.path) if split.path else None, column=split.column)
     assert isinstance(split, ExternalSplitConfig)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from dxa_tbs.data.cells import read_cells
 from dxa_tbs.data.labels import CLASS_NAMES
@@ -78,6 +78,34 @@ def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fracti
             f"leave no patient of each class in every split ({num_val} in val, {num_test} in test): give larger shares"
         ) from None
     side = {patient: name for name, part in zip(SPLITS, (train, val, test), strict=True) for patient in part.index}
+    return cohort["patient_id"].map(side)
+
+
+def split_by_fold(cohort: pd.DataFrame, *, folds: int, fold: int, val_fraction: float, seed: int) -> pd.Series:
+    """Return train, val or test for each row: of patients in `folds` parts with the same mix of classes, one is test.
+
+    Every patient is in the test set of exactly one fold. A patient with any Degraded image counts as Degraded.
+
+    Raises:
+        Refusal: a class has fewer patients than there are folds, or leaves none for validation.
+    """
+    patients = cohort.groupby("patient_id")["label"].max()
+    for label, name in enumerate(CLASS_NAMES):
+        if (count := int((patients == label).sum())) < folds + 1:
+            raise Refusal(f"split.folds={folds}: {count} {name} patients: each class needs more than that many")
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, patients)
+    rest, test = list(parts)[fold]
+    others = patients.iloc[rest]
+    num_val = round(val_fraction * len(others))
+    try:
+        _, val = train_test_split(others, test_size=num_val, stratify=others, random_state=seed)
+    except ValueError:
+        raise Refusal(
+            f"split.val_fraction={val_fraction}: of {len(others)} patients it leaves none of a class in train or val "
+            f"({num_val} in val): give a larger share"
+        ) from None
+    side = dict.fromkeys(patients.index, "train") | dict.fromkeys(val.index, "val")
+    side |= dict.fromkeys(patients.index[test], "test")
     return cohort["patient_id"].map(side)
 
 

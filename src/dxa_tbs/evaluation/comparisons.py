@@ -9,14 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dxa_tbs.evaluation.intervals import (
-    CONFIDENCE,
-    bootstrap_weights,
-    counts,
-    mean_placements,
-    metrics_of_counts,
-    resampled_auc,
-)
+from dxa_tbs.evaluation.intervals import CONFIDENCE, Scored, mean_auc, mean_placements
 
 
 @dataclass(frozen=True)
@@ -63,42 +56,29 @@ def bootstrap_paired(value: float, resampled: np.ndarray) -> Comparison:
     return Comparison(value, float(low), float(high), float(p), "paired bootstrap")
 
 
-def compare(
-    labels: np.ndarray,
-    patients: np.ndarray,
-    first: tuple[np.ndarray, np.ndarray],
-    second: tuple[np.ndarray, np.ndarray],
-) -> dict[str, Comparison]:
-    """Compare AUC, accuracy and F1 of two experiments on the same images.
+def compare(first: Scored, second: Scored) -> dict[str, Comparison]:
+    """Compare AUC, accuracy and F1 of two experiments on the same images of the same patients.
 
     With several images per patient, or several repeats, accuracy (and with several images, the AUC) is compared by the
     bootstrap over patients: McNemar and DeLong take the images for independent.
-
-    Args:
-        labels: shape (N,), 0 or 1.
-        patients: shape (N,).
-        first, second: scores and calls, each of shape (S, N); S may differ.
     """
-    is_clustered = len(np.unique(patients)) < len(patients)
-    weights = bootstrap_weights(labels, patients)
-    values = [metrics_of_counts(counts(labels, calls)) for _, calls in (first, second)]
-    resampled = [metrics_of_counts(counts(labels, calls, weights)) for _, calls in (first, second)]
+    assert (first.labels == second.labels).all(), "only what was tested on the same images is paired"
 
-    def by_bootstrap(metric: str) -> Comparison:
-        value = float(values[0][metric].mean() - values[1][metric].mean())
-        return bootstrap_paired(value, resampled[0][metric].mean(axis=1) - resampled[1][metric].mean(axis=1))
+    def by_bootstrap(metric: str, values: Sequence[float]) -> Comparison:
+        return bootstrap_paired(values[0] - values[1], first.resampled[metric] - second.resampled[metric])
 
-    found = {"f1": by_bootstrap("f1")}
-    if is_clustered:
-        aucs = [resampled_auc(labels, scores, weights) for scores, _ in (first, second)]
-        means = [float(mean_placements(labels, scores)[0].mean()) for scores, _ in (first, second)]
-        found["auc"] = bootstrap_paired(means[0] - means[1], aucs[0] - aucs[1])
+    def means(metric: str) -> list[float]:
+        return [float(scored.values[metric].mean()) for scored in (first, second)]
+
+    found = {"f1": by_bootstrap("f1", means("f1"))}
+    if first.is_clustered:
+        found["auc"] = by_bootstrap("auc", [mean_auc(first), mean_auc(second)])
     else:
-        found["auc"] = delong_paired(labels, first[0], second[0])
-    if is_clustered or max(len(first[1]), len(second[1])) > 1:
-        found["accuracy"] = by_bootstrap("accuracy")
+        found["auc"] = delong_paired(first.labels, first.scores, second.scores)
+    if first.is_clustered or max(len(first.calls), len(second.calls)) > 1:
+        found["accuracy"] = by_bootstrap("accuracy", means("accuracy"))
     else:
-        found["accuracy"] = mcnemar(labels, first[1][0], second[1][0])
+        found["accuracy"] = mcnemar(first.labels, first.calls[0], second.calls[0])
     return found
 
 

@@ -142,21 +142,37 @@ def resampled_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 
 
 def percentile(value: float, resampled: np.ndarray) -> Estimate:
-    """Return a value with the percentile interval of its resamples; those in which it is not defined do not count."""
+    """Return a value with the percentile interval of those resamples in which it is defined."""
     defined = resampled[~np.isnan(resampled)]
-    if math.isnan(value) or not len(defined):
+    if math.isnan(value) or not len(defined) or np.ptp(defined) == 0:  # every resample alike says nothing of the spread
         return Estimate(value, math.nan, math.nan, "none")
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high), "bootstrap")
 
 
-def estimates(
-    labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *, threshold: np.ndarray | float
-) -> dict[str, Estimate]:
-    """Return every metric of an experiment with its interval.
+@dataclass(frozen=True)
+class Scored:
+    """An experiment on its test images: S repeats, N images.
 
-    Wilson for proportions and DeLong for the AUC where each patient has one image, the bootstrap over patients
-    otherwise; for F1, balanced accuracy (auc_hard) and MCC, and for means over repeats, always the bootstrap.
+    Attributes:
+        labels, patients: (N,).
+        scores, calls: (S, N).
+        values: of each metric of the calls, (S,).
+        resampled: the mean over repeats in each resample of the patients, (RESAMPLES,).
+        is_clustered: whether patients have several images.
+    """
+
+    labels: np.ndarray
+    patients: np.ndarray
+    scores: np.ndarray
+    calls: np.ndarray
+    values: dict[str, np.ndarray]
+    resampled: dict[str, np.ndarray]
+    is_clustered: bool
+
+
+def resample(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *, threshold: np.ndarray | float) -> Scored:
+    """Return an experiment with its metrics, resampled by patient.
 
     Args:
         labels: shape (N,), 0 or 1.
@@ -166,10 +182,32 @@ def estimates(
     """
     is_clustered = len(np.unique(patients)) < len(patients)
     calls = scores >= np.reshape(threshold, (-1, 1))
-    cells, weights = counts(labels, calls), bootstrap_weights(labels, patients)
-    values, resampled = metrics_of_counts(cells), metrics_of_counts(counts(labels, calls, weights))
-    found = {name: percentile(float(values[name].mean()), resampled[name].mean(axis=1)) for name in METRICS}
-    if len(scores) == 1 and not is_clustered:
+    weights = bootstrap_weights(labels, patients)
+    of_each = metrics_of_counts(counts(labels, calls, weights))
+    resampled = {name: values.mean(axis=1) for name, values in of_each.items()}
+    if is_clustered and len(np.unique(labels)) == 2:
+        resampled["auc"] = resampled_auc(labels, scores, weights)
+    values = metrics_of_counts(counts(labels, calls))
+    return Scored(labels, patients, scores, calls, values, resampled, is_clustered)
+
+
+def mean_auc(scored: Scored) -> float:
+    """Return the mean AUC of the repeats, NaN where a class is missing."""
+    if len(np.unique(scored.labels)) < 2:
+        return math.nan
+    return float(mean_placements(scored.labels, scored.scores)[0].mean())
+
+
+def estimates(scored: Scored) -> dict[str, Estimate]:
+    """Return every metric of an experiment with its interval.
+
+    Wilson for proportions and DeLong for the AUC where each patient has one image, the bootstrap over patients
+    otherwise; for F1, balanced accuracy (auc_hard) and MCC, and for proportions averaged over repeats, always the
+    bootstrap.
+    """
+    found = {name: percentile(float(scored.values[name].mean()), scored.resampled[name]) for name in METRICS}
+    if len(scored.scores) == 1 and not scored.is_clustered:
+        cells = counts(scored.labels, scored.calls)
         tp, fp, tn, fn = (int(cells[name][0]) for name in ("tp", "fp", "tn", "fn"))
         trials = {
             "accuracy": (tp + tn, tp + fp + tn + fn),
@@ -178,11 +216,11 @@ def estimates(
             "precision": (tp, tp + fp),
         }
         found |= {name: wilson(*trials[name]) for name in PROPORTIONS}
-    if len(np.unique(labels)) < 2:
+    auc = mean_auc(scored)
+    if math.isnan(auc):
         found["auc"] = Estimate(math.nan, math.nan, math.nan, "none")
-    elif is_clustered:
-        auc = float(mean_placements(labels, scores)[0].mean())
-        found["auc"] = percentile(auc, resampled_auc(labels, scores, weights))
+    elif scored.is_clustered:
+        found["auc"] = percentile(auc, scored.resampled["auc"])
     else:
-        found["auc"] = delong(labels, scores)
+        found["auc"] = delong(scored.labels, scored.scores)
     return found

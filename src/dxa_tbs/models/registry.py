@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from dxa_tbs.config import AdhocConfig, ModelConfig, PretrainedConfig
@@ -20,6 +21,30 @@ def build_model(model: ModelConfig) -> nn.Module:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of parameters that training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@torch.no_grad()
+def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str, object]]:
+    """Return, of each layer in the order of the computation, its name, kind, output shape (CxHxW or C) and parameters.
+
+    The shapes are those an image has that passes through the network, which is left as it was.
+    """
+    rows: list[dict[str, object]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        count = sum(parameter.numel() for parameter in module.parameters())
+        shape = "x".join(str(size) for size in output.shape[1:])
+        rows.append({"layer": names[module], "kind": type(module).__name__, "output_shape": shape, "parameters": count})
+
+    leaves = [module for module in model.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
+    was_training = model.training
+    model.eval()(image_B3HW)
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return rows
 
 
 def trains_batchnorm(model: nn.Module) -> bool:

@@ -49,6 +49,12 @@ TABLE_II = {
     "model3": Architecture((8, 16, 32), (100,)),
     "model4": Architecture((8, 28, 36), (1000,)),
 }
+TABLE_II_PARAMETERS = {"model1": "3.400e6", "model2": "1.087e7", "model3": "2.169e6", "model4": "2.434e7"}
+TABLE_I = {
+    "train": {"normal_original": 979, "degraded_original": 148, "normal_augmented": 225, "degraded_augmented": 563},
+    "val": {"normal_original": 140, "degraded_original": 21, "normal_augmented": 32, "degraded_augmented": 80},
+    "test": {"normal_original": 139, "degraded_original": 42, "normal_augmented": 0, "degraded_augmented": 0},
+}
 RESULTS = (
     ResultsTable(
         "III",

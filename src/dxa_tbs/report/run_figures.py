@@ -8,24 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
+from dxa_tbs.report.drawing import BLUE, GREY, ORANGE, new_figure, save
+
 CLASS_NAMES = ("Normal", "Degraded")
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette: safe for colour-blind readers
 SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"
 NOT_PRETRAINED = "random initialisation: nothing is pretrained"
 
 
 def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, marks: Sequence[str]) -> None:
     """Draw the losses and the validation AUC by epoch, the tested epoch marked, as learning_curve.png."""
-    figure, (above, below) = _figure(6.0, 5.0, rows=2)
+    figure, (above, below) = new_figure(6.0, 5.0, rows=2)
     above.plot(history["epoch"], history["train_loss"], color=GREY, label="train")
     above.plot(history["epoch"], history["val_loss"], color=BLUE, marker="o", markersize=3, label="validation")
     below.plot(history["epoch"], history["val_auc"], color=BLUE, marker="o", markersize=3)
@@ -37,7 +35,7 @@ def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, mark
     above.legend()
     below.set_ylabel("validation AUC")
     below.set_xlabel("epoch")
-    _save(figure, folder / "learning_curve.png", marks=marks)
+    save(figure, folder / "learning_curve", marks=marks)
 
 
 def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold: float, marks: Sequence[str]) -> None:
@@ -45,14 +43,14 @@ def draw_roc(folder: Path, labels: np.ndarray, scores: np.ndarray, *, threshold:
     false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
     calls = scores >= threshold
     point = (calls[labels == 0].mean(), calls[labels == 1].mean())
-    figure, (axes,) = _figure(5.0, 5.2)
+    figure, (axes,) = new_figure(5.0, 5.2)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
     axes.plot(false_positive, sensitivity, color=BLUE, label=f"AUC {metrics.roc_auc_score(labels, scores):.3f}")
     axes.plot(*point, "o", color=ORANGE, label=f"threshold {threshold:g}")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.legend(loc="lower right")
     axes.set_title(f"Test, {int(labels.sum())} Degraded and {int((1 - labels).sum())} Normal")
-    _save(figure, folder / "roc.png", marks=marks)
+    save(figure, folder / "roc", marks=marks)
 
 
 def draw_confusion(
@@ -61,7 +59,7 @@ def draw_confusion(
     """Draw the test counts and their shares of each class at `threshold`, as confusion_matrix.png."""
     counts = metrics.confusion_matrix(labels, scores >= threshold, labels=[0, 1])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (axes,) = _figure(4.6, 4.6)
+    figure, (axes,) = new_figure(4.6, 4.6)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
@@ -71,7 +69,41 @@ def draw_confusion(
     axes.set_yticks([0, 1], CLASS_NAMES, rotation=90, va="center")
     axes.set(xlabel=f"called, threshold {threshold:g}", ylabel="true class")
     axes.set_title("Test images, shares of the true class")
-    _save(figure, folder / "confusion_matrix.png", marks=marks)
+    save(figure, folder / "confusion_matrix", marks=marks)
+
+
+def draw_frame_and_crop(
+    folder: Path, frame: np.ndarray, crop: np.ndarray, corner: tuple[int, int], *, marks: Sequence[str]
+) -> None:
+    """Draw a whole frame with the window that is cut from it, and the window, as frame_and_crop (the paper's Fig. 1).
+
+    What lies outside the window is drawn in coarse blocks: exported frames can carry a name.
+
+    Args:
+        frame: uint8 (H, W).
+        crop: uint8 (S, S).
+        corner: column and row of the window's upper left pixel in the frame; negative where the frame was padded.
+    """
+    left, top = corner
+    figure, (whole, window) = new_figure(7.0, 4.2, columns=2)
+    coarse = _in_blocks(frame)
+    inside = np.zeros(frame.shape, bool)
+    inside[max(top, 0) : top + len(crop), max(left, 0) : left + len(crop)] = True
+    whole.imshow(np.where(inside, frame, coarse), cmap="gray", vmin=0, vmax=255)
+    whole.add_patch(Rectangle((left, top), *crop.shape, fill=False, edgecolor=ORANGE, linewidth=2))
+    whole.set_title(f"frame, {frame.shape[1]} x {frame.shape[0]} pixels", fontsize=10)
+    window.imshow(crop, cmap="gray", vmin=0, vmax=255)
+    window.set_title(f"crop, {crop.shape[1]} x {crop.shape[0]} pixels", fontsize=10)
+    for axes in (whole, window):
+        axes.set_axis_off()
+    save(figure, folder / "frame_and_crop", marks=marks)
+
+
+def _in_blocks(frame: np.ndarray, side_px: int = 16) -> np.ndarray:
+    height, width = frame.shape
+    padded = np.pad(frame, ((0, -height % side_px), (0, -width % side_px)), mode="edge").astype(float)
+    blocks = padded.reshape(padded.shape[0] // side_px, side_px, -1, side_px).mean(axis=(1, 3))
+    return np.repeat(np.repeat(blocks, side_px, axis=0), side_px, axis=1)[:height, :width]
 
 
 def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, marks: Sequence[str]) -> None:
@@ -85,7 +117,7 @@ def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, 
     if not families:
         return
     columns = max(len(rows) for _, rows in families)
-    figure, axes = _figure(1.9 * columns, 2.15 * len(families) + 0.3, rows=len(families), columns=columns)
+    figure, axes = new_figure(1.9 * columns, 2.15 * len(families) + 0.3, rows=len(families), columns=columns)
     for place in axes:
         place.set_axis_off()
     for line, (name, rows) in enumerate(families):
@@ -93,7 +125,7 @@ def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, 
             place = axes[line * columns + column]
             place.imshow(pixels[row], cmap="gray", vmin=0, vmax=255)
             place.set_title(name if column == 0 else f"copy {column}", fontsize=9)
-    _save(figure, folder / "augmentation.png", marks=marks)
+    save(figure, folder / "augmentation", marks=marks)
 
 
 def _families(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
@@ -103,18 +135,3 @@ def _families(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
         for number, origin in enumerate(copies[copies["label"] == label]["origin"].unique()[:2], start=1):
             is_family = (table["image_id"] == origin) | (table["origin"] == origin)
             yield f"{CLASS_NAMES[label]} {number}", np.flatnonzero(is_family)
-
-
-def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    with mpl.rc_context({"axes.grid": False, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, list(axes.ravel())
-
-
-def _save(figure: Figure, path: Path, *, marks: Sequence[str]) -> None:
-    if marks:
-        figure.supxlabel("\n".join(marks), fontsize=8, color=GREY)
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})

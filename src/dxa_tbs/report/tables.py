@@ -1,18 +1,24 @@
-"""Tables III to V of the paper from finished runs, the printed values beside ours. Never imports torch."""
+"""The paper's five tables and the comparisons it lacks, as plain frames: numbers in full, and as they are printed."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Sequence
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
-from dxa_tbs.report.paper import PrintedRow, ResultsTable, is_papers_network, protocol
+from dxa_tbs.evaluation.comparisons import compare, holm
+from dxa_tbs.evaluation.intervals import Estimate, counts
+from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
+from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
+from dxa_tbs.report.runs import Experiment
 
-COLUMNS = {  # field: heading as printed
+COUNTS = ("tp", "fp", "tn", "fn")
+TIME = "time_10_epochs_s"
+COLUMNS = {  # field: heading as printed, in the paper's order
     "tp": "TP",
     "fp": "FP",
     "tn": "TN",
@@ -23,108 +29,263 @@ COLUMNS = {  # field: heading as printed
     "f1": "F1-Score",
     "auc": "AUC",
     "auc_hard": "AUC of calls",
-    "time_10_epochs_s": "Time(s) 10 epochs",
+    "mcc": "MCC",
+    TIME: "Time(s) 10 epochs",
 }
-DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, "time_10_epochs_s": 2}  # all others: 3
+DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, TIME: 2}  # all others: 3, as in the paper
 ABSENT = "-"
-SHORT_KEYS = {"optimizer.lr": "lr", "trainer.batch_size": "batch size"}  # all others: their last part
+COMPARED = {"auc": "AUC", "f1": "F1-Score", "accuracy": "Accuracy"}
 
 
-def table_rows(table: ResultsTable, root: Path, run_dirs: Sequence[Path]) -> pd.DataFrame:
-    """Return one row per finished run of the table's approach, numbers in full, the paper's as paper_<column>.
+def results(table: ResultsTable, experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return one row per experiment of the table's approach and column of the paper's, the printed value beside ours.
 
-    Args:
-        root: what the column `run` is relative to.
-        run_dirs: of finished runs, of whatever approach.
+    Columns: model, run, seeds, n, metric, value, low, high, method, sd (over seeds), paper, difference, inside (whether
+    the printed value lies in our interval), marks.
+    """
+    order = {model: place for place, model in enumerate(table.rows)}  # the paper's; other networks follow
+    chosen = sorted(
+        (experiment for experiment in experiments if experiment.approach == table.approach),
+        key=lambda experiment: (order.get(experiment.model, len(order)), experiment.model, experiment.folder),
+    )
+    return pd.DataFrame([row for experiment in chosen for row in _rows(table, experiment)])
+
+
+def print_results(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `results` as they are printed: for each experiment the lines ours, 95 %, SD, paper and difference."""
+    lines = []
+    for run, rows in frame.groupby("run", sort=False):
+        first = rows.iloc[0]
+        seeds = int(first["seeds"])
+        cells = {row["metric"]: row for row in rows.to_dict("records")}
+        head = {"Model": first["model"], "n": str(first["n"])}
+        ours = "ours" if seeds == 1 else f"ours, mean of {seeds} seeds"
+        lines.append(head | {"": ours} | {name: _ours(cells[name], name) for name in COLUMNS} | {"Run": run})
+        lines.append({"": "95 % interval"} | {name: _interval(cells[name]) for name in COLUMNS})
+        if seeds > 1:
+            lines.append({"": "SD over seeds"} | {name: _number(cells[name]["sd"], name) for name in COLUMNS})
+        if rows["paper"].notna().any():
+            lines.append({"": "paper"} | {name: _number(cells[name]["paper"], name) for name in COLUMNS})
+            lines.append({"": "ours - paper"} | {name: _difference(cells[name], name) for name in COLUMNS})
+    return pd.DataFrame(lines).fillna("").rename(columns=COLUMNS)
+
+
+def table_1(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return Table I for each split among the experiments: images of each class, original and augmented."""
+    kinds = ("normal_original", "degraded_original", "normal_augmented", "degraded_augmented")
+    rows, seen = [], set()
+    for experiment in experiments:
+        run = experiment.first
+        counted = run.facts["num_images"]
+        key = (experiment.test_set, str(counted))
+        if key in seen:
+            continue
+        seen.add(key)
+        for split in ("train", "val", "test"):
+            ours = {kind: counted[split][kind] for kind in kinds}
+            printed = TABLE_I[split] if run.config["split"]["name"] == "table1" else dict.fromkeys(kinds)
+            rows.append({"test set": experiment.test_set, "split": split} | ours | {"total": sum(ours.values())}
+                        | {f"paper_{kind}": printed[kind] for kind in kinds} | {"run": run.folder})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def print_table_1(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return Table I as printed: ours (paper), with its sums."""
+    lines = []
+    for run, rows in frame.groupby("run", sort=False):
+        both = [
+            *rows.to_dict("records"),
+            {"split": "sum"} | rows.drop(columns=["test set", "run"]).sum(numeric_only=True).to_dict(),
+        ]
+        for row in both:
+            line = {"Split": str(row["split"]).capitalize()}
+            for kind in ("normal_original", "degraded_original", "normal_augmented", "degraded_augmented"):
+                printed = row.get(f"paper_{kind}")
+                has_printed = printed is not None and not pd.isna(printed) and rows[f"paper_{kind}"].notna().all()
+                line[f"{kind.replace('_', ' ').capitalize()} samples"] = (
+                    f"{int(row[kind])} ({int(printed) if has_printed else ABSENT})"
+                )
+            lines.append(line | {"Total": str(int(row["total"])), "Run": run if row["split"] == "train" else ""})
+    return pd.DataFrame(lines)
+
+
+def table_2(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return Table II: the ad hoc networks that were run, their parameters counted on the networks themselves."""
+    rows = []
+    for model, architecture in TABLE_II.items():
+        of_model = [one for one in experiments if one.approach == "adhoc" and one.model == model and one.is_papers]
+        counted = {one.first.facts["trainable_parameters"] for one in of_model}
+        assert len(counted) <= 1, "the same network has one number of parameters"
+        papers = protocol("adhoc", model)
+        rows.append(
+            {
+                "model": model,
+                "convolutional_blocks": len(architecture.filters),
+                "filters": ", ".join(map(str, architecture.filters)),
+                "fc_layers": len(architecture.fc_widths) + 1,
+                "neurons": ", ".join(map(str, (*architecture.fc_widths, 1))),
+                "batch_size": papers["trainer.batch_size"],
+                "lr": papers["optimizer.lr"],
+                "momentum": papers["optimizer.momentum"],
+                "trainable_parameters": counted.pop() if counted else None,
+                "paper_trainable_parameters": TABLE_II_PARAMETERS[model],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_table_2(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return Table II as printed, a column per network."""
+    names = {
+        "convolutional_blocks": "Convolutional blocks",
+        "filters": "Filters per block",
+        "fc_layers": "FC layers",
+        "neurons": "Neurons per layer",
+        "batch_size": "Batch size",
+        "lr": "LR",
+        "momentum": "Momentum",
+    }
+    printed = frame.set_index("model")[list(names)].astype(object).T.map(str)
+    ours = [f"{int(count):,}" if pd.notna(count) else "no run" for count in frame["trainable_parameters"]]
+    printed.loc["parameters"] = ours
+    printed.loc["paper"] = list(frame["paper_trainable_parameters"])
+    names |= {"parameters": "Trainable parameters, counted", "paper": "Trainable parameters, paper (cut off)"}
+    printed.insert(0, "", [names[key] for key in printed.index])
+    return printed.reset_index(drop=True).rename(columns=lambda name: name.replace("model", "Model "))
+
+
+def comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return every pair of experiments tested on the same images, Holm-corrected over the pairs of a test set.
+
+    Columns: test_set, metric, first, second (model, approach), first_run, second_run, difference, low, high, p, p_holm,
+    test.
     """
     rows = []
-    for run_dir in run_dirs:
-        config, facts = records.read_config(run_dir), records.read_json(run_dir / records.METRICS)
-        if config["approach"]["name"] != table.approach:
-            continue
-        model = config["model"]["name"]
-        printed = _printed(table.rows[model]) if is_papers_network(config["model"]) else {}
-        rows.append(
-            {"model": model, "run": run_dir.relative_to(root).as_posix()}
-            | {"n": sum(facts["num_images"]["test"].values())}
-            | _ours(run_dir, facts)
-            | {f"paper_{name}": printed.get(name) for name in COLUMNS}
-            | {"initialisation": facts["initialisation"], "notes": "; ".join(_notes(facts, config))}
-        )
-    if not rows:
-        return pd.DataFrame()
-    order = {model: place for place, model in enumerate(table.rows)}  # the paper's; other networks follow
+    for test_set in dict.fromkeys(experiment.test_set for experiment in experiments):
+        members = [experiment for experiment in experiments if experiment.test_set == test_set]
+        for first, second in combinations(members, 2):
+            for metric, found in compare(first.scored, second.scored).items():
+                names = {"first": title(first), "second": title(second)}
+                folders = {"first_run": first.folder, "second_run": second.folder}
+                rows.append({"test_set": test_set, "metric": metric} | names | folders | dataclasses.asdict(found))
     frame = pd.DataFrame(rows)
-    frame["place"] = frame["model"].map(order).fillna(len(order))
-    return frame.sort_values(["place", "model", "run"], ignore_index=True).drop(columns="place")
+    if not frame.empty:
+        frame.insert(10, "p_holm", frame.groupby(["test_set", "metric"])["p"].transform(lambda p: holm(p.tolist())))
+    return frame
 
 
-def render_markdown(table: ResultsTable, rows: pd.DataFrame, *, unfinished: Sequence[str]) -> str:
-    """Return a table as Markdown, each cell `ours (paper)`, and beneath it what the reader must know."""
-    missing = [f"- not finished, not in the table: {name}" for name in unfinished]
-    if rows.empty:
-        return "\n".join([f"## Table {table.number}. {table.title}", "", *missing]) + "\n"
-    cells = pd.DataFrame({"Model": [_name(row) for row in rows.to_dict("records")], "n": rows["n"].astype(str)})
-    for name, heading in COLUMNS.items():
-        cells[heading] = [_cell(row, name) for row in rows.to_dict("records")]
-    cells["Run"] = rows["run"]
-    lines = [f"## Table {table.number}. {table.title}", ""]
-    lines += [
-        "Each cell: ours (paper). n: test images. AUC: of the scores. AUC of calls: (sensitivity + specificity) / 2;"
-    ]
-    lines += ["the AUC the paper prints stands in the column whose arithmetic it follows.", ""]
-    lines += [cells.to_markdown(index=False, disable_numparse=True), ""]
-    lines += [f"- {row.run}: {row.notes}" for row in rows.itertuples() if row.notes]
-    return "\n".join(lines + missing).rstrip() + "\n"
+def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the matrix of one metric and test set: row less column, and its corrected p-value."""
+    rows = frame[frame["metric"] == metric]
+    names = list(dict.fromkeys([*rows["first_run"], *rows["second_run"]]))
+    titles = dict(zip(rows["first_run"], rows["first"], strict=True)) | dict(
+        zip(rows["second_run"], rows["second"], strict=True)
+    )
+    cells = pd.DataFrame("", index=names, columns=names)
+    for row in rows.itertuples():
+        p = "p < 0.001" if row.p_holm < 0.001 else f"p {row.p_holm:.3f}"
+        cells.loc[row.first_run, row.second_run] = f"{row.difference:+.3f} ({p})"
+        cells.loc[row.second_run, row.first_run] = f"{-row.difference:+.3f} ({p})"
+    cells = cells.rename(columns=titles)
+    cells.insert(0, "", [titles[name] for name in names])
+    return cells
 
 
-def _printed(row: PrintedRow) -> dict[str, Any]:
+def stability(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return how often each experiment is best in F1 among those of its test set, over the seeds they all have."""
+    rows = []
+    for test_set in dict.fromkeys(experiment.test_set for experiment in experiments):
+        members = [experiment for experiment in experiments if experiment.test_set == test_set]
+        common = sorted(set.intersection(*(set(experiment.seeds) for experiment in members)))
+        if len(common) < 2 or len(members) < 2:
+            continue
+        f1 = np.array(
+            [[one.scored.values["f1"][one.seeds.index(seed)] for seed in common] for one in members]
+        )  # ties are shared
+        best = (f1 == f1.max(axis=0)) / (f1 == f1.max(axis=0)).sum(axis=0)
+        ranks = pd.DataFrame(-f1).rank(axis=0)
+        for place, experiment in enumerate(members):
+            rows.append(
+                {
+                    "test_set": test_set,
+                    "experiment": title(experiment),
+                    "best_in": float(best[place].sum()),
+                    "seeds": len(common),
+                    "mean_rank": float(ranks.iloc[place].mean()),
+                    "f1_mean": float(f1[place].mean()),
+                    "f1_sd": float(f1[place].std(ddof=1)),
+                    "run": experiment.folder,
+                }
+            )
+    return pd.DataFrame(rows).sort_values(["test_set", "best_in"], ascending=[True, False]) if rows else pd.DataFrame()
+
+
+def title(experiment: Experiment) -> str:
+    """Return a short name of an experiment: network and approach, with its marks."""
+    return f"{experiment.model} {experiment.approach}{marks_of(experiment).translate(SUPERSCRIPTS)}"
+
+
+def _rows(table: ResultsTable, experiment: Experiment) -> list[dict[str, object]]:
+    printed = _printed(table.rows[experiment.model]) if experiment.is_papers else {}
+    scored, times = experiment.scored, experiment.times_s
+    cells = counts(scored.labels, scored.calls)
+    per_seed = {**cells, **scored.values, "auc": np.array(experiment.auc_of_each), TIME: times}
+    rows = []
+    for metric in COLUMNS:
+        values = per_seed[metric]
+        if metric in experiment.estimates:
+            estimate = experiment.estimates[metric]
+        else:
+            value = float(values.mean()) if len(values) else math.nan
+            estimate = Estimate(value, math.nan, math.nan, "none")
+        paper = printed.get(metric, math.nan)
+        rows.append(
+            {
+                "model": experiment.model,
+                "run": experiment.folder,
+                "seeds": len(experiment.seeds),
+                "n": len(scored.labels),
+                "metric": metric,
+                **dataclasses.asdict(estimate),
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+                "averaged": len(values),
+                "paper": paper,
+                "difference": estimate.value - paper,
+                "inside": None if math.isnan(paper) or math.isnan(estimate.low) else estimate.contains(paper),
+                "marks": time_marks_of(experiment) if metric == TIME else marks_of(experiment),
+            }
+        )
+    return rows
+
+
+def _printed(row: PrintedRow) -> dict[str, float]:
     values = dataclasses.asdict(row)
     return values | ({"auc_hard": values.pop("auc")} if row.auc_is_hard else {})
 
 
-def _ours(run_dir: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    timing = run_dir / "timing.json"  # an evaluation has none
-    times = records.read_json(timing) if timing.is_file() else {}
-    known = {**facts["test"]["at_fixed"], "time_10_epochs_s": times.get("time_10_epochs_s")}
-    return {name: known[name] for name in COLUMNS}
+def _ours(cell: dict[str, object], name: str) -> str:
+    number = _number(cell["value"], name)
+    if number == ABSENT:
+        return number
+    averaged = int(str(cell["averaged"]))
+    return number + str(cell["marks"]).translate(SUPERSCRIPTS) + (f" (n={averaged})" if averaged > 1 else "")
 
 
-def _departures(config: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a run of a network of the paper's that are not the paper's."""
-    found = []
-    for key, papers in protocol(config["approach"]["name"], config["model"]["name"]).items():
-        section, name = key.split(".")
-        ours = config[section].get(name)
-        if ours != papers and not (key == "optimizer.momentum" and config["optimizer"]["name"] != "sgd"):
-            what = section if name == "name" else SHORT_KEYS.get(key, name)
-            found.append(f"{what} {Path(ours).name if key == 'model.weights' else ours}")
-    return found
+def _interval(cell: dict[str, object]) -> str:
+    low, high = float(str(cell["low"])), float(str(cell["high"]))
+    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
-def _notes(facts: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if facts["synthetic"]:
-        notes.append("synthetic phantom: shows that the pipeline works, never that a model works on patients")
-    if "evaluated_run" in facts:
-        notes.append(f"evaluates the weights of {facts['evaluated_run']}")
-    elif facts["epochs"] < 10:
-        notes.append(f"trained for {facts['epochs']} epochs only: no time of 10")
-    if is_papers_network(dict(config["model"])) and "evaluated_run" not in facts and (others := _departures(config)):
-        notes.append(f"not the paper's: {', '.join(others)}")
-    return notes + list(facts["warnings"])
+def _difference(cell: dict[str, object], name: str) -> str:
+    if pd.isna(cell["difference"]):
+        return ABSENT
+    side = {True: " in", False: " out"}.get(cell["inside"], "") if cell["inside"] is not None else ""  # type: ignore[call-overload]
+    return f"{cell['difference']:+.{DECIMALS.get(name, 3)}f}{side}"
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    is_adhoc = row["initialisation"] is None or pd.isna(row["initialisation"])
-    return (
-        str(row["model"]) if is_adhoc or row["initialisation"] != "none" else f"{row['model']} (random initialisation)"
-    )
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    return f"{_number(row[name], name)} ({_number(row[f'paper_{name}'], name)})"
-
-
-def _number(value: float | None, name: str) -> str:
-    return ABSENT if value is None or pd.isna(value) else f"{value:.{DECIMALS.get(name, 3)}f}"
+def _number(value: object, name: str) -> str:
+    if value is None or pd.isna(value):
+        return ABSENT
+    number = float(str(value))
+    decimals = DECIMALS.get(name, 3)
+    return f"{number:.{1 if name in COUNTS and not number.is_integer() else decimals}f}"

@@ -1,0 +1,36 @@
+"""What all figures share: paper, colours, and what stands at their foot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette: safe for colour-blind readers
+PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+STYLE: Any = {"axes.grid": False, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
+
+
+def new_figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def save(figure: Figure, path: Path, *, marks: Sequence[str]) -> None:
+    """Write `path`.png and `path`.pdf, the same bytes for the same figure; `marks` stand at its foot, one a line."""
+    if marks:
+        figure.supxlabel("\n".join(marks), fontsize=8, color=GREY)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        figure.savefig(path.with_suffix(".png"), dpi=150, metadata={"Software": None})
+        figure.savefig(
+            path.with_suffix(".pdf"), dpi=150, metadata={"CreationDate": None, "Producer": None, "Creator": None}
+        )

@@ -1,0 +1,188 @@
+"""The paper's figures from finished runs, and the curves and intervals it lacks. PNG and PDF, Okabe-Ito colours."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from sklearn import metrics
+
+from dxa_tbs import records
+from dxa_tbs.evaluation.intervals import bootstrap_weights
+from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.paper import RESULTS
+from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.tables import title
+
+APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "adhoc": "3: ad hoc"}
+COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
+MIN_F1 = 0.7  # of the paper's Fig. 4
+BAND_RESAMPLES = 400
+GRID = np.linspace(0, 1, 101)
+
+
+def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
+    """Draw sensitivity against F1, the diameter by the time of ten epochs, ours and the paper's side by side."""
+    printed = [
+        (model, table.approach, row.sensitivity, row.f1, row.time_10_epochs_s)
+        for table in RESULTS
+        for model, row in table.rows.items()
+    ]
+    ours = [
+        (title(one), one.approach, one.estimates["sensitivity"].value, one.estimates["f1"].value, _time_s(one))
+        for one in experiments
+    ]
+    figure, places = new_figure(11.0, 5.4, columns=2)
+    for axes, points, name in zip(places, (ours, printed), ("ours", "the paper's, as printed"), strict=True):
+        shown = [point for point in points if point[3] > MIN_F1]
+        _bubbles(axes, shown)
+        axes.set_title(f"{name}: {len(shown)} of {len(points)} with F1 above {MIN_F1}")
+        axes.set(xlabel="sensitivity", ylabel="F1-score")
+    for approach, colour in COLOURS.items():
+        places[0].scatter([], [], s=60, color=colour, alpha=0.6, label=f"approach {APPROACHES[approach]}")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    save(figure, folder / "figure_4", marks=[*marks, "diameter: time of ten epochs, within each panel; x: not timed"])
+
+
+def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
+    """Draw the test ROC curves of each approach, mean over seeds, with the bootstrap's 95 % band."""
+    approaches = [name for name in APPROACHES if any(one.approach == name for one in experiments)]
+    figure, places = new_figure(5.0 * len(approaches), 5.4, columns=len(approaches))
+    for axes, approach in zip(places, approaches, strict=True):
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+        chosen = [one for one in experiments if one.approach == approach]
+        for number, experiment in enumerate(chosen):
+            colour, style = PALETTE[number % len(PALETTE)], ("-", "--")[number // len(PALETTE) % 2]
+            curve, low, high = _roc_band(experiment)
+            axes.fill_between(GRID, low, high, color=colour, alpha=0.1, linewidth=0)
+            auc = experiment.estimates["auc"]
+            label = f"{title(experiment)}: {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})"
+            axes.plot(GRID, curve, color=colour, linestyle=style, linewidth=1.6, label=label)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal", xlim=(0, 1), ylim=(0, 1.01))
+        axes.set_title(f"Approach {APPROACHES[approach]}")
+        axes.legend(fontsize=8, title="AUC (95 % interval)", title_fontsize=8, loc="lower right")
+    save(figure, folder / "roc_curves", marks=marks)
+
+
+def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
+    """Draw F1 with its 95 % interval, by approach and value, the paper's value beside it."""
+    printed = {(table.approach, model): row.f1 for table in RESULTS for model, row in table.rows.items()}
+    order = sorted(experiments, key=lambda one: (list(APPROACHES).index(one.approach), -one.estimates["f1"].value))
+    figure, (axes,) = new_figure(7.5, 1.6 + 0.32 * len(order))
+    for place, experiment in enumerate(order):
+        estimate, colour = experiment.estimates["f1"], COLOURS[experiment.approach]
+        axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2)
+        axes.plot(estimate.value, place, "o", color=colour, markersize=6)
+        if experiment.is_papers:
+            paper = printed[experiment.approach, experiment.model]
+            axes.plot(paper, place, "D", markerfacecolor="white", markeredgecolor="black", markersize=5)
+        text = f"{estimate.value:.3f}"
+        axes.text(1.02, place, text, va="center", fontsize=9, transform=axes.get_yaxis_transform())
+    axes.plot([], [], "o-", color=GREY, label="ours, 95 % interval")
+    axes.plot([], [], "D", markerfacecolor="white", markeredgecolor="black", linestyle="", label="paper")
+    names = [f"{title(one)}  (n={len(one.scored.labels)}, seeds={len(one.seeds)})" for one in order]
+    axes.set_yticks(range(len(order)), names)
+    axes.set(xlabel="F1-score", xlim=(-0.02, 1))
+    axes.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    save(figure, folder / "forest_f1", marks=marks)
+
+
+def draw_figure_3(folder: Path, experiments: Sequence[Experiment], root: Path) -> bool:
+    """Draw the ad hoc networks from the layers their runs recorded; return whether there was any."""
+    chosen = {
+        one.model: one
+        for one in experiments
+        if one.approach == "adhoc" and (root / one.folder / "layers.csv").is_file()
+    }
+    if not chosen:
+        return False
+    figure, places = new_figure(11.0, 2.5 * len(chosen), rows=len(chosen))
+    for axes, (model, experiment) in zip(places, sorted(chosen.items()), strict=True):
+        layers = records.read_table(root / experiment.folder / "layers.csv")
+        _network(axes, layers)
+        axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
+    save(figure, folder / "figure_3", marks=["height: side in pixels; width: channels or neurons (both by their root)"])
+    return True
+
+
+def copy_run_figures(folder: Path, experiments: Sequence[Experiment], root: Path) -> list[str]:
+    """Copy Fig. 1 (frame and crop) and Fig. 2 (augmentation) from the first run that drew them; return what lacks."""
+    lacking = []
+    for number, name in ((1, "frame_and_crop"), (2, "augmentation")):
+        places = [root / one.folder / "figures" for one in experiments]
+        drawn = [place for place in places if (place / f"{name}.pdf").is_file()]
+        for suffix in ("png", "pdf"):
+            if drawn:
+                shutil.copyfile(drawn[0] / f"{name}.{suffix}", folder / f"figure_{number}.{suffix}")
+        lacking += [] if drawn else [f"Fig. {number}: no run drew it"]
+    return lacking
+
+
+def _time_s(experiment: Experiment) -> float:
+    return float(np.mean(experiment.times_s)) if experiment.times_s.size else math.nan
+
+
+def _bubbles(axes: Axes, points: Sequence[tuple[str, str, float, float, float]]) -> None:
+    times = [time for *_, time in points if not math.isnan(time)]
+    longest = max(times, default=1.0)
+    for place, (name, approach, sensitivity, f1, time) in enumerate(sorted(points, key=lambda point: -point[3])):
+        if math.isnan(time):
+            axes.plot(sensitivity, f1, "x", color=COLOURS[approach], markersize=8)
+        else:
+            axes.scatter(
+                sensitivity, f1, s=(8 + 42 * time / longest) ** 2, color=COLOURS[approach], alpha=0.5, linewidth=0
+            )
+            axes.plot(sensitivity, f1, ".", color="black", markersize=3)
+        text = name if math.isnan(time) else f"{name}, {time:.0f} s"
+        offset = (0, 14 if place % 2 else -20)
+        axes.annotate(text, (sensitivity, f1), offset, textcoords="offset points", fontsize=8, ha="center")
+    axes.margins(0.2)
+    if not points:
+        axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
+
+
+def _roc_band(experiment: Experiment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ROC curve on GRID, mean over seeds, and the bounds of its pointwise 95 % band."""
+    labels, of_seeds = experiment.scored.labels, experiment.scored.scores
+    curves = []
+    for row in of_seeds:
+        false_positive, sensitivity, _ = metrics.roc_curve(labels, row)
+        curves.append(np.interp(GRID, false_positive, sensitivity))
+    weights = bootstrap_weights(labels, experiment.scored.patients)[:BAND_RESAMPLES]
+    resampled = np.zeros((len(weights), len(GRID)))
+    for row in of_seeds:
+        order = np.argsort(-row, kind="stable")
+        last_of_ties = np.append(np.diff(row[order]) != 0, True)
+        positive, negative = (
+            (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
+        )
+        for number in range(len(weights)):
+            rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
+            resampled[number] += np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1])) / len(of_seeds)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    return np.mean(curves, axis=0), low, high
+
+
+def _network(axes: Axes, layers: pd.DataFrame) -> None:
+    """Draw one box per layer that changes the shape, from left to right, with its name and what comes out of it."""
+    shown = layers[layers["kind"].isin(["Conv2d", "MaxPool2d", "Flatten", "Linear"])]
+    left = 0.0
+    for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *shown.to_dict("records")]:
+        sizes = [int(size) for size in str(layer["output_shape"]).split("x")]
+        height, width = (math.sqrt(sizes[1]), math.sqrt(sizes[0]) / 4) if len(sizes) == 3 else (math.sqrt(224), 0.6)
+        colour = {"Input": GREY, "Conv2d": PALETTE[0], "MaxPool2d": PALETTE[2], "Linear": PALETTE[1]}.get(
+            layer["kind"], GREY
+        )
+        axes.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, alpha=0.65, edgecolor="black"))
+        text = f"{layer['layer']}\n{layer['output_shape']}"
+        axes.text(left + width / 2, -height / 2 - 0.8, text, ha="center", va="top", fontsize=6.5, rotation=0)
+        left += width + 3.2
+    axes.set(xlim=(-2, left), ylim=(-12.5, 8.5))
+    axes.set_axis_off()

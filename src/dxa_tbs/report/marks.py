@@ -1,0 +1,73 @@
+"""What a reader must know of a number before believing it: marks at the numbers, and what each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dxa_tbs.report.paper import protocol
+from dxa_tbs.report.runs import Experiment
+
+SUPERSCRIPTS = str.maketrans("abcdefgh", "ᵃᵇᶜᵈᵉᶠᵍʰ")
+SYNTHETIC = "Synthetic phantom: these results show that the pipeline works, never that a model works on patients."
+MEANINGS = {
+    "a": "random initialisation, nothing is pretrained",
+    "b": "fewer epochs than the protocol",
+    "c": "not computed in fp32",
+    "d": "other settings than the paper's (see the notes)",
+    "e": "not the paper's device (GTX 1070)",
+    "f": "weights of another run, evaluated on these images",
+}
+PAPERS_DEVICE = "GTX 1070"
+
+
+def marks_of(experiment: Experiment) -> str:
+    """Return the letters of MEANINGS that hold for every number of an experiment."""
+    run = experiment.first
+    found = ""
+    if run.facts["initialisation"] == "none":
+        found += "a"
+    if experiment.is_papers:
+        papers = protocol(experiment.approach, experiment.model)
+        is_short = run.config["trainer"]["epochs"] < papers["trainer.epochs"]
+        found += "b" * is_short
+        others = [text for text in departures(experiment) if not text.startswith(("epochs", "weights none"))]
+        found += "c" * (run.config["trainer"]["precision"] != "fp32") + "d" * bool(others)
+    elif run.config["trainer"]["precision"] != "fp32":
+        found += "c"
+    return found + "f" * ("evaluated_run" in run.facts)
+
+
+def time_marks_of(experiment: Experiment) -> str:
+    """Return the letters for its time."""
+    is_theirs = PAPERS_DEVICE in str(experiment.first.environment.get("device"))
+    return "".join(sorted(marks_of(experiment) + "e" * (not is_theirs)))
+
+
+def departures(experiment: Experiment) -> list[str]:
+    """Return the settings of one of the paper's experiments that are not the paper's."""
+    config, found = experiment.first.config, []
+    for key, papers in protocol(experiment.approach, experiment.model).items():
+        section, name = key.split(".")
+        ours = config[section].get(name)
+        if ours != papers and not (key == "optimizer.momentum" and config["optimizer"]["name"] != "sgd"):
+            what = {"name": section, "lr": "learning rate", "batch_size": "batch size"}.get(name, name)
+            found.append(f"{what} {Path(ours).name if key == 'model.weights' else ours}")
+    return found
+
+
+def notes_of(experiment: Experiment) -> list[str]:
+    """Return what is to be said below a table of an experiment's runs: departures, and warnings of any run."""
+    notes = (
+        [f"not the paper's: {', '.join(others)}"] if experiment.is_papers and (others := departures(experiment)) else []
+    )
+    if "evaluated_run" in experiment.first.facts:
+        notes = [f"evaluates the weights of {experiment.first.facts['evaluated_run']}"]
+    elif not experiment.times_s.size:
+        notes.append("no time of ten epochs (fewer were trained, or frozen features came from the cache)")
+    return notes + list(dict.fromkeys(text for run in experiment.runs for text in run.facts["warnings"]))
+
+
+def legend(letters: Sequence[str]) -> str:
+    """Return what the letters stand for, in one line."""
+    return "; ".join(f"{letter.translate(SUPERSCRIPTS)} {MEANINGS[letter]}" for letter in sorted(set(letters)))

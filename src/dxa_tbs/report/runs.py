@@ -1,0 +1,170 @@
+"""Finished runs, read from their folders; repeats of one experiment brought together. Never imports torch.
+
+Runs that differ in nothing but their seed are repeats of one experiment. The folds of a cross-validation are one
+repeat, once all of them are finished: their test images are pooled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs import records
+from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, resample
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.report.paper import is_papers_network
+
+NOT_OF_THE_EXPERIMENT = (
+    "output_root",
+    "cache_dir",
+    "evaluate",
+    "seed",
+    "split.fold",
+    "trainer.device",
+    "model.weights",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Attributes: folder, relative to the outputs; what its files hold; test: image_id, patient_id, label, score."""
+
+    folder: str
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    timing: dict[str, Any]
+    environment: dict[str, Any]
+    test: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Repeats of one experiment on one test set.
+
+    Attributes:
+        runs: all of them, folds included, by seed.
+        seeds: one per repeat.
+        test_set: the same for experiments tested on the same images with the same labels, and for no others.
+        estimates: mean over repeats of each metric at the fixed threshold, with its interval.
+    """
+
+    runs: list[Run]
+    seeds: list[int]
+    test_set: str
+    scored: Scored
+    estimates: dict[str, Estimate]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def approach(self) -> str:
+        return str(self.first.config["approach"]["name"])
+
+    @property
+    def model(self) -> str:
+        return str(self.first.config["model"]["name"])
+
+    @property
+    def is_papers(self) -> bool:
+        return is_papers_network(self.first.config["model"])
+
+    @property
+    def auc_of_each(self) -> list[float]:
+        """Return the AUC of each repeat."""
+        return [binary_auc(self.scored.labels, scores) for scores in self.scored.scores]
+
+    @property
+    def folder(self) -> str:
+        return self.first.folder
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """Return the times of ten epochs that were measured, those with features from the cache left out."""
+        times = [run.timing.get("time_10_epochs_s") for run in self.runs if not run.timing.get("features_from_cache")]
+        return np.array([time for time in times if time is not None], float)
+
+
+def read_run(root: Path, run_dir: Path) -> Run:
+    def optional(name: str) -> dict[str, Any]:
+        return records.read_json(run_dir / name) if (run_dir / name).is_file() else {}  # an evaluation has no timing
+
+    scored = records.read_table(run_dir / "predictions.csv").query("split == 'test'")
+    who = records.read_table(run_dir / "split.csv", columns=["image_id", "patient_id"])
+    return Run(
+        folder=run_dir.relative_to(root).as_posix(),
+        config=records.read_config(run_dir),
+        facts=records.read_json(run_dir / records.METRICS),
+        timing=optional("timing.json"),
+        environment=optional("environment.json"),
+        test=scored.merge(who, on="image_id", validate="one_to_one").sort_values("image_id", ignore_index=True),
+    )
+
+
+def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments of the runs, and a line for each set of folds that is not complete."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_identity(run), []).append(run)
+    experiments, lacking = [], []
+    for group in groups.values():
+        pooled = {}
+        for seed in sorted({run.config["seed"] for run in group}):
+            part = [run for run in group if run.config["seed"] == seed]
+            folds = part[0].config["split"].get("folds")
+            present = sorted(run.config["split"].get("fold", 0) for run in part)
+            if folds is not None and present != list(range(folds)):
+                lacking.append(f"{part[0].folder} and its folds: only {present} of {folds} are finished")
+            else:
+                pooled[seed] = part
+        if pooled:
+            experiments.append(_experiment(pooled))
+    return experiments, lacking
+
+
+def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
+    tables = [
+        pd.concat([run.test.assign(threshold=run.facts["thresholds"]["fixed"]) for run in runs]).sort_values("image_id")
+        for runs in by_seed.values()
+    ]
+    first = tables[0]
+    for table in tables[1:]:
+        assert table["image_id"].tolist() == first["image_id"].tolist(), "the data's hash is part of the identity"
+    scored = resample(
+        first["label"].to_numpy(),
+        np.stack([table["score"].to_numpy() for table in tables]),
+        first["patient_id"].to_numpy(),
+        threshold=float(first["threshold"].iloc[0]),
+    )
+    images = first[["image_id", "label"]].to_csv(index=False)
+    return Experiment(
+        runs=[run for runs in by_seed.values() for run in runs],
+        seeds=list(by_seed),
+        test_set=hashlib.sha256(images.encode()).hexdigest()[:8],
+        scored=scored,
+        estimates=estimates(scored),
+    )
+
+
+def _identity(run: Run) -> str:
+    """Return what two repeats of an experiment have in common: all settings but the seed, the data, and the weights."""
+    settings = {key: value for key, value in _flat(run.config).items() if key not in NOT_OF_THE_EXPERIMENT}
+    settings["data"] = run.facts["data_sha256"]
+    settings["evaluated"] = "evaluated_run" in run.facts
+    settings["initial"] = run.facts["initialisation"]
+    return json.dumps(settings, sort_keys=True)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
