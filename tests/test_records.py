@@ -128,3 +128,21 @@ def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
     with records.replace_folder(tmp_path / "entry") as scratch:
         (scratch / "whole").write_text("")
     assert [path.name for path in tmp_path.rglob("*")] == ["entry", "whole"]
+
+
+def test_a_failure_is_recorded_told_apart_and_cleared_by_the_next_try(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert records.state(run_dir) == "to do"
+    with pytest.raises(ValueError), records.claim_run(run_dir, CONFIG, made_from()):
+        raise ValueError("first line\nsecond line")
+    assert records.state(run_dir) == "failed"
+    assert records.read_json(run_dir / records.FAILED) == {"error": "ValueError: first line"}
+    with pytest.raises(KeyboardInterrupt), records.claim_run(run_dir, CONFIG, made_from()):
+        assert records.state(run_dir) == "running"
+        raise KeyboardInterrupt
+    assert records.state(run_dir) == "unfinished"
+    records.mark_failed(tmp_path / "other", CONFIG, Refusal("no weights"))
+    assert records.find_runs(tmp_path) == {tmp_path / "other": "failed", run_dir: "unfinished"}
+    with records.claim_run(run_dir, CONFIG, made_from()):
+        records.write_json(run_dir / records.METRICS, made_from())
+    assert records.state(run_dir) == "finished"

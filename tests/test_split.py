@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dxa_tbs.data.audit import check_pixels, check_split, check_unseen
-from dxa_tbs.data.split import split_by_counts, split_by_fractions, split_from_file
+from dxa_tbs.data.split import split_by_counts, split_by_fold, split_by_fractions, split_from_file
 from dxa_tbs.errors import Refusal
 
 TABLE_I = {"train": (979, 148), "val": (140, 21), "test": (139, 42)}
@@ -161,3 +161,27 @@ def test_testing_on_what_was_trained_on_is_refused() -> None:
             check(*known)
         assert refusal.value.details == (f"i of patient {known[0]}",)
     check("a", "z", by_patient=False)
+
+
+def test_each_patient_is_tested_in_exactly_one_fold_and_each_fold_has_the_mix_of_classes() -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(100), rng.integers(1, 4, 100))  # one to three images each
+    cohort = pd.DataFrame({"patient_id": patients.astype(str), "label": (patients % 5 == 0).astype(int)})
+    sides = [split_by_fold(cohort, folds=5, fold=fold, val_fraction=0.2, seed=3) for fold in range(5)]
+    tested = pd.concat([cohort["patient_id"][side == "test"].drop_duplicates() for side in sides])
+    assert sorted(tested) == sorted(cohort["patient_id"].unique())
+    for side in sides:
+        assert (cohort.assign(side=side).groupby("patient_id")["side"].nunique() == 1).all()
+        of_test = cohort[side == "test"].drop_duplicates("patient_id")["label"]
+        assert (of_test.sum(), len(of_test)) == (4, 20)
+        assert cohort[side == "val"].drop_duplicates("patient_id")["label"].agg(["sum", "size"]).tolist() == [3, 16]
+    assert (split_by_fold(cohort, folds=5, fold=0, val_fraction=0.2, seed=3) == sides[0]).all()
+    assert (split_by_fold(cohort, folds=5, fold=0, val_fraction=0.2, seed=4) != sides[0]).any()
+
+
+def test_too_few_patients_for_folds() -> None:
+    cohort = pd.DataFrame({"patient_id": list("abcdefgh"), "label": [0, 0, 0, 0, 1, 1, 1, 1]})
+    with pytest.raises(Refusal, match=r"split\.folds=4: 4 Normal patients"):
+        split_by_fold(cohort, folds=4, fold=0, val_fraction=0.2, seed=0)
+    with pytest.raises(Refusal, match=r"split\.val_fraction=0\.05"):
+        split_by_fold(cohort, folds=3, fold=0, val_fraction=0.05, seed=0)

@@ -1,142 +1,237 @@
-"""Tables III to V from runs on disk: only finished ones, every number from predictions.csv, the paper's beside ours."""
+"""Tables and figures from runs on disk: every number by independent code, and what is not finished or not alike."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import composed
+from scipy import stats
 from sklearn import metrics
 
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
-from dxa_tbs.evaluation.metrics import binary_metrics
 from dxa_tbs.report.paper import RESULTS
-from dxa_tbs.tables import build_tables
+from dxa_tbs.report.paper_tables import write_paper
 
-RNG = np.random.default_rng(0)
+NUM_IMAGES = {
+    split: {"normal_original": normal, "degraded_original": degraded, "normal_augmented": 0, "degraded_augmented": 0}
+    for split, normal, degraded in (("train", 979, 148), ("val", 140, 21), ("test", 139, 42))
+}
+LABELS = np.repeat([0, 1], [139, 42])
 
 
-def store_run(
-    root: Path,
-    model: str,
-    *changes: str,
-    time_s: float | None = 41.5,
-    approach: str = "adhoc",
-    finished: bool = True,
-) -> None:
+def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, time_s: float | None = 41.5) -> Path:
     """Write what the tables read, with scores of our own making."""
-    run_dir = root / f"runs/clinic/{approach}/{model}/seed0"
+    config = to_plain(composed(*typed))
+    run_dir = records.run_folder(config | {"output_root": str(root)}, list(typed))
     run_dir.mkdir(parents=True)
-    labels = np.repeat([0, 1], [139, 42])
-    scores = np.clip(RNG.normal(0.3, 0.2, 181) + 0.3 * labels, 0, 1)
-    config = to_plain(composed(*changes))
-    config["model"]["name"] = model
+    rng = np.random.default_rng(config["seed"] + len(str(run_dir.relative_to(root))))
+    scores = np.clip(rng.normal(0.3, 0.2, 181) + 0.3 * LABELS, 0, 1)
+    images = [f"{data}{number:03}" for number in range(181)]
     records.write_yaml(run_dir / records.CONFIG, config)
-    predictions = pd.DataFrame({"image_id": range(181), "split": "test", "label": labels, "score": scores})
+    predictions = pd.DataFrame({"image_id": images, "split": "test", "label": LABELS, "score": scores})
     records.write_table(run_dir / "predictions.csv", predictions)
+    who = predictions[["image_id", "split", "label"]].assign(patient_id=images, tbs=math.nan, origin="", sha256="")
+    records.write_table(run_dir / "split.csv", who)
     records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
+    records.write_json(run_dir / "environment.json", {"device": "cpu"})
     facts = {
-        "synthetic": model == "model1",
+        "data_sha256": data,
+        "synthetic": False,
         "initialisation": config["model"].get("weights"),
-        "epochs": 20 if time_s else 4,
-        "num_images": {"test": {"normal_original": 139, "degraded_original": 42}},
-        "test": {"at_fixed": binary_metrics(labels, scores, 0.5)},
+        "trainable_parameters": 3_400_081,
+        "thresholds": {"fixed": 0.5},
+        "num_images": NUM_IMAGES,
         "warnings": [],
     }
     if finished:
         records.write_json(run_dir / records.METRICS, facts)
+    return run_dir
 
 
-@pytest.fixture
-def outputs(tmp_path: Path) -> Path:
-    store_run(tmp_path, "model4", "model=model4")
-    store_run(tmp_path, "model3", "model=model3", "model.filters=[4,8]")
-    store_run(tmp_path, "model1", "model=model1", "augmentation=none", "optimizer=adamw", time_s=None)
-    store_run(tmp_path, "model2", "model=model2", finished=False)
-    store_run(tmp_path, "mine")
-    store_run(tmp_path, "squeezenet", "model=squeezenet", "approach=full", approach="full")
-    store_run(tmp_path, "vgg16", "model=vgg16", "approach=full", "model.weights=none", approach="full")
-    store_run(tmp_path, "resnet18", "model=resnet18", "approach=head", approach="head", finished=False)
-    return tmp_path
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("outputs")
+    for seed in range(3):
+        store_run(root, "model=model1", f"seed={seed}")
+    store_run(root, "model=model4", "augmentation=none", time_s=None)
+    store_run(root, "model=model3", "model.filters=[4,8]")
+    store_run(root, "model=squeezenet", "approach=full")
+    store_run(root, "model=vgg16", "approach=full", "model.weights=none", "trainer.epochs=2", "trainer.precision=bf16")
+    store_run(root, "model=alexnet", "approach=head", "dataset.name=elsewhere", data="e")
+    store_run(root, "model=model2", finished=False)
+    failed = store_run(root, "model=resnet18", "approach=head", finished=False)
+    records.write_json(failed / records.FAILED, {"error": "no room on the disk"})
+    write_paper(root)
+    return root
 
 
-def test_one_row_per_finished_adhoc_run_and_the_unfinished_are_named(outputs: Path) -> None:
-    markdown = build_tables(outputs)
-    table = pd.read_csv(outputs / "tables/table_v.csv")
-    assert table["model"].tolist() == ["model1", "model3", "model4", "mine"]
-    assert "not finished, not in the table: runs/clinic/adhoc/model2/seed0" in markdown
-    texts = [(outputs / f"tables/table_{number}.md").read_text(encoding="utf-8") for number in ("iii", "iv", "v")]
-    assert markdown == "\n".join(texts)
-    assert texts[1].splitlines()[-1] == "- not finished, not in the table: runs/clinic/head/resnet18/seed0"
-    assert "resnet18" not in texts[2]
+def numbers(root: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(root / f"tables/{name}.csv")
 
 
 def test_every_number_is_recomputed_from_predictions(outputs: Path) -> None:
-    build_tables(outputs)
-    for row in pd.read_csv(outputs / "tables/table_v.csv").to_dict("records"):
-        scored = pd.read_csv(outputs / row["run"] / "predictions.csv")
-        calls = scored["score"] >= 0.5
-        tn, fp, fn, tp = metrics.confusion_matrix(scored["label"], calls).ravel()
-        assert [row[name] for name in ("tp", "fp", "tn", "fn", "n")] == [tp, fp, tn, fn, 181]
-        assert row["accuracy"] == pytest.approx((tp + tn) / 181)
-        assert row["sensitivity"] == pytest.approx(tp / 42)
-        assert row["specificity"] == pytest.approx(tn / 139)
-        assert row["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
-        assert row["auc"] == pytest.approx(metrics.roc_auc_score(scored["label"], scored["score"]))
-        assert row["auc_hard"] == pytest.approx((tp / 42 + tn / 139) / 2)
+    for row in pd.concat([numbers(outputs, f"table_{name}") for name in ("iii", "iv", "v")]).to_dict("records"):
+        run_dir = outputs / row["run"]
+        repeats = [run_dir.parent / f"seed{seed}" for seed in range(3)] if row["seeds"] == 3 else [run_dir]
+        of_each = []
+        for repeat in repeats:
+            scored = pd.read_csv(repeat / "predictions.csv")
+            label, calls = scored["label"], scored["score"] >= 0.5
+            tn, fp, fn, tp = metrics.confusion_matrix(label, calls).ravel()
+            expected = {
+                "tp": tp, "fp": fp, "tn": tn, "fn": fn,
+                "accuracy": metrics.accuracy_score(label, calls),
+                "sensitivity": metrics.recall_score(label, calls),
+                "specificity": metrics.recall_score(label, calls, pos_label=0),
+                "f1": metrics.f1_score(label, calls),
+                "auc": metrics.roc_auc_score(label, scored["score"]),
+                "auc_hard": metrics.balanced_accuracy_score(label, calls),
+                "mcc": metrics.matthews_corrcoef(label, calls),
+                "time_10_epochs_s": records.read_json(repeat / "timing.json")["time_10_epochs_s"] or math.nan,
+            }  # fmt: skip
+            of_each.append(expected[row["metric"]])
+        assert row["value"] == pytest.approx(np.mean(of_each), nan_ok=True), row
+        if len(of_each) > 1:
+            assert row["sd"] == pytest.approx(np.std(of_each, ddof=1))
+        if row["method"] == "Wilson":
+            hits = round(row["value"] * {"sensitivity": 42, "specificity": 139, "accuracy": 181}[row["metric"]])
+            trials = {"sensitivity": 42, "specificity": 139, "accuracy": 181}[row["metric"]]
+            interval = stats.binomtest(hits, trials).proportion_ci(0.95, "wilson")
+            assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+        assert row["difference"] == pytest.approx(row["value"] - row["paper"], nan_ok=True)
 
 
 def test_the_papers_values_stand_beside_ours(outputs: Path) -> None:
-    markdown = build_tables(outputs)
-    table = pd.read_csv(outputs / "tables/table_v.csv").set_index("model")
+    table = numbers(outputs, "table_v").set_index(["model", "metric"])
     printed = [31, 10, 129, 11, 0.884, 0.738, 0.928, 0.747, 0.936, 55.61]
     names = ["tp", "fp", "tn", "fn", "accuracy", "sensitivity", "specificity", "f1", "auc", "time_10_epochs_s"]
-    assert table.loc["model4", [f"paper_{name}" for name in names]].tolist() == printed
-    for network in ("mine", "model3"):  # of another name, or of a paper's name with other filters
-        assert table.loc[network, [f"paper_{name}" for name in names]].isna().all()
-    row = next(line for line in markdown.splitlines() if line.startswith("| model4"))
-    assert row.split("|")[3].strip() == f"{int(table.loc['model4', 'tp'])} (31)"
-    assert f"{table.loc['model4', 'f1']:.3f} (0.747)" in row
-    assert "41.50 (55.61)" in row
+    assert [table.loc[("model4", name), "paper"] for name in names] == printed
+    assert table.loc["model3", "paper"].isna().all()  # a network of a paper's name with other filters
+    row = table.loc[("model4", "f1")]
+    assert row["inside"] == (row["low"] <= 0.747 <= row["high"])
+    text = (outputs / "tables/table_v.md").read_text(encoding="utf-8")
+    assert f"| {row['low']:.3f} to {row['high']:.3f} |" in text
+    assert f"{row['value'] - 0.747:+.3f} {'in' if row['inside'] else 'out'}" in text
 
 
-def test_pretrained_networks_come_in_the_papers_order_and_random_ones_are_marked(outputs: Path) -> None:
-    build_tables(outputs)
-    table = pd.read_csv(outputs / "tables/table_iii.csv").set_index("model")
-    assert table.index.tolist() == ["vgg16", "squeezenet"]
-    assert table.loc["squeezenet", ["paper_auc", "paper_f1"]].tolist() == [0.828, 0.759]
-    assert pd.isna(table.loc["vgg16", "paper_auc"])  # the printed one follows the arithmetic of calls
-    assert table.loc["vgg16", "paper_auc_hard"] == 0.784
-    lines = (outputs / "tables/table_iii.md").read_text(encoding="utf-8").splitlines()
-    assert len([line for line in lines if line.startswith("| vgg16 (random initialisation)")]) == 1
-    assert "- runs/clinic/full/vgg16/seed0: not the paper's: weights none" in lines
+def test_the_rows_are_in_the_papers_order_and_what_is_not_alike_is_marked(outputs: Path) -> None:
+    assert list(dict.fromkeys(numbers(outputs, "table_v")["model"])) == ["model1", "model3", "model4"]
+    table = numbers(outputs, "table_iii")
+    assert list(dict.fromkeys(table["model"])) == ["vgg16", "squeezenet"]
+    marks = table.set_index(["model", "metric"])["marks"].fillna("")
+    assert marks["vgg16", "f1"] == "abc"  # random initialisation, fewer epochs, not fp32
+    assert marks["squeezenet", "f1"] == ""
+    assert marks["squeezenet", "time_10_epochs_s"] == "e"
+    text = (outputs / "tables/table_iii.md").read_text(encoding="utf-8")
+    assert (
+        "ᵃ random initialisation, nothing is pretrained; ᵇ fewer epochs than the protocol; ᶜ not computed in fp32"
+        in text
+    )
+    adhoc = (outputs / "tables/table_v.md").read_text(encoding="utf-8")
+    assert "not the paper's: augmentation none" in adhoc
+    assert "no time of ten epochs" in adhoc
 
 
-def test_the_printed_auc_is_that_of_the_calls_where_the_arithmetic_says_so() -> None:
+def test_a_cell_that_averages_says_over_how_many(outputs: Path) -> None:
+    rows = [line.split("|") for line in (outputs / "tables/table_v.md").read_text(encoding="utf-8").splitlines()]
+    ours = next(cells for cells in rows if "ours, mean of 3 seeds" in "|".join(cells))
+    assert all("(n=3)" in cell for cell in ours[4:16])
+
+
+def test_the_printed_auc_is_that_of_the_calls_where_the_arithmetic_says_so(outputs: Path) -> None:
     hard = {f"{table.approach} {model}" for table in RESULTS for model, row in table.rows.items() if row.auc_is_hard}
     assert hard == {"full vgg16", "full densenet121", *(f"head {model}" for model in RESULTS[1].rows)}
+    table = numbers(outputs, "table_iii").set_index(["model", "metric"])["paper"]
+    assert math.isnan(table["vgg16", "auc"])
+    assert (table["vgg16", "auc_hard"], table["squeezenet", "auc"]) == (0.784, 0.828)
 
 
-def test_what_is_synthetic_or_not_timed_says_so(outputs: Path) -> None:
-    markdown = build_tables(outputs)
-    note = next(line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model1"))
-    assert "synthetic phantom" in note
-    assert "trained for 4 epochs only: no time of 10" in note
-    assert "not the paper's: augmentation none, optimizer adamw" in note
-    assert "- (41.00)" in markdown
-    assert not [line for line in markdown.splitlines() if line.startswith("- runs/clinic/adhoc/model4")]
+def test_what_is_missing_unfinished_and_failed_is_named(outputs: Path) -> None:
+    lines = (outputs / "tables/all.md").read_text(encoding="utf-8").split("## Not in the tables\n\n")[1].splitlines()
+    assert lines[:5] == [
+        "- no finished run: approach=full model=resnet18,alexnet,densenet121",
+        "- no finished run: approach=head model=resnet18,vgg16,densenet121,squeezenet",
+        "- no finished run: approach=adhoc model=model2,model3",
+        "- not finished: runs/phantom/adhoc/model2/seed0",
+        "- failed: runs/phantom/head/resnet18/seed0: no room on the disk",
+    ]
+
+
+def test_only_runs_on_the_same_images_are_compared(outputs: Path) -> None:
+    files = list((outputs / "tables").glob("comparison_auc*.csv"))
+    assert len(files) == 1  # the experiment elsewhere has no other to be compared with
+    table = pd.read_csv(files[0])
+    assert not table[["first_run", "second_run"]].stack().str.contains("elsewhere").any()
+    assert len(table) == 10  # pairs of five
+    assert (table["p_holm"] >= table["p"]).all()
+    text = files[0].with_suffix(".md").read_text(encoding="utf-8")
+    assert "2 test sets: experiments on different images are not compared as pairs" in text
+    pair = table[(table["first_run"].str.contains("squeezenet")) & (table["second_run"].str.contains("vgg16"))].iloc[0]
+    aucs = []
+    for run in (pair["first_run"], pair["second_run"]):
+        scored = pd.read_csv(outputs / run / "predictions.csv")
+        aucs.append(metrics.roc_auc_score(scored["label"], scored["score"]))
+    assert pair["difference"] == pytest.approx(aucs[0] - aucs[1])
+
+
+def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
+    for fold in range(3):
+        run_dir = store_run(tmp_path, "split=kfold", "split.folds=3", f"split.fold={fold}", data="k")
+        for name in ("predictions.csv", "split.csv"):
+            table = pd.read_csv(run_dir / name)
+            records.write_table(run_dir / name, table.iloc[fold::3])
+        if fold == 1:
+            with pytest.raises(Refusal, match="no complete experiment") as refusal:
+                write_paper(tmp_path)
+            assert "only [0, 1] of 3 are finished" in refusal.value.details[0]
+    write_paper(tmp_path)
+    table = numbers(tmp_path, "table_v")
+    assert table["n"].unique().tolist() == [181]
+    assert table["seeds"].unique().tolist() == [1]
+
+
+def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
+    for seed in range(3):
+        for model in ("model1", "model2"):
+            store_run(tmp_path, f"model={model}", f"seed={seed}")
+    write_paper(tmp_path)
+    table = numbers(tmp_path, "stability").set_index("experiment")
+    f1 = numbers(tmp_path, "table_v").query("metric == 'f1'").set_index("model")
+    assert table["best_in"].sum() == 3
+    assert table.loc["model1 adhoc", "f1_mean"] == pytest.approx(f1.loc["model1", "value"])
+    assert table.loc["model1 adhoc", "f1_sd"] == pytest.approx(f1.loc["model1", "sd"])
+
+
+def test_the_same_runs_give_the_same_bytes(outputs: Path) -> None:
+    files = [path for folder in ("tables", "figures") for path in sorted((outputs / folder).iterdir())]
+    before = {path: path.read_bytes() for path in files}
+    write_paper(outputs)
+    assert {path: path.read_bytes() for path in files} == before
+    assert {path.suffix for path in files} == {".csv", ".md", ".tex", ".png", ".pdf"}
+
+
+def test_latex_is_balanced_and_escaped(outputs: Path) -> None:
+    for path in (outputs / "tables").glob("*.tex"):
+        text = path.read_text(encoding="utf-8")
+        for opening, closing in (("{", "}"), ("\\begin{tabular}", "\\end{tabular}"), ("\\toprule", "\\bottomrule")):
+            unescaped = text.replace("\\{", "").replace("\\}", "")
+            assert unescaped.count(opening) == unescaped.count(closing), path
+        assert not set("ᵃᵇᶜᵈᵉᶠ") & set(text)
+        assert all("\\_" in part or "_" not in part for part in text.split() if not part.startswith("%")), path
 
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no finished run"):
-        build_tables(tmp_path)
-    store_run(tmp_path, "model2", "model=model2", finished=False)
+        write_paper(tmp_path)
+    store_run(tmp_path, "model=model2", finished=False)
     with pytest.raises(Refusal) as refusal:
-        build_tables(tmp_path)
-    assert refusal.value.details == ("not finished: runs/clinic/adhoc/model2/seed0",)
+        write_paper(tmp_path)
+    assert refusal.value.details == ("not finished: runs/phantom/adhoc/model2/seed0",)
     with pytest.raises(Refusal, match="no such folder"):
-        build_tables(tmp_path / "nowhere")
+        write_paper(tmp_path / "nowhere")

@@ -146,9 +146,8 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what is finished and what is to do, and stop")
     parser.add_argument("--quick", action="store_true", help="few synthetic patients, two epochs, no ImageNet weights")
     arguments = parser.parse_intermixed_args()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
-    )
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("dxa_tbs").setLevel(logging.INFO)
     with one_line_refusals():
         register_schemas()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
