@@ -142,6 +142,10 @@ def test_a_failure_is_recorded_told_apart_and_cleared_by_the_next_try(tmp_path: 
         raise KeyboardInterrupt
     assert records.state(run_dir) == "unfinished"
     records.mark_failed(tmp_path / "other", CONFIG, Refusal("no weights"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.txt").write_text("precious")
+    records.mark_failed(tmp_path / "thesis", CONFIG, Refusal("holds files that are no run"))
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
     assert records.find_runs(tmp_path) == {tmp_path / "other": "failed", run_dir: "unfinished"}
     with records.claim_run(run_dir, CONFIG, made_from()):
         records.write_json(run_dir / records.METRICS, made_from())

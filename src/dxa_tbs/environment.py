@@ -8,7 +8,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("dxa-tbs", "torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "hydra-core", "omegaconf")
+PACKAGES = (
+    "dxa-tbs",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pillow",
+    "hydra-core",
+    "omegaconf",
+)
 
 
 def describe_software() -> dict[str, Any]:

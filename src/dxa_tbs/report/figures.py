@@ -38,36 +38,44 @@ def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Seq
         (title(one), one.approach, one.estimates["sensitivity"].value, one.estimates["f1"].value, _time_s(one))
         for one in experiments
     ]
-    figure, places = new_figure(11.0, 5.4, columns=2)
-    for axes, points, name in zip(places, (ours, printed), ("ours", "the paper's, as printed"), strict=True):
-        shown = [point for point in points if point[3] > MIN_F1]
+    figure, places = new_figure(11.0, 5.6, columns=2)
+    both = [[point for point in points if point[3] > MIN_F1] for points in (ours, printed)]
+    reach = [[point[2] for shown in both for point in shown], [point[3] for shown in both for point in shown]]
+    for axes, shown, points, name in zip(places, both, (ours, printed), ("ours", "the paper, as printed"), strict=True):
         _bubbles(axes, shown)
-        axes.set_title(f"{name}: {len(shown)} of {len(points)} with F1 above {MIN_F1}")
-        axes.set(xlabel="sensitivity", ylabel="F1-score")
+        axes.set_title(f"{name}: {len(shown)} of {len(points)} with F1 above {MIN_F1}", fontsize=11)
+        limits = [(min(values) - 0.03, max(values) + 0.03) for values in reach]
+        axes.set(xlabel="sensitivity", ylabel="F1-score", xlim=limits[0], ylim=limits[1])
     for approach, colour in COLOURS.items():
         places[0].scatter([], [], s=60, color=colour, alpha=0.6, label=f"approach {APPROACHES[approach]}")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     save(figure, folder / "figure_4", marks=[*marks, "diameter: time of ten epochs, within each panel; x: not timed"])
 
 
 def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
-    """Draw the test ROC curves of each approach, mean over seeds, with the bootstrap's 95 % band."""
-    approaches = [name for name in APPROACHES if any(one.approach == name for one in experiments)]
-    figure, places = new_figure(5.0 * len(approaches), 5.4, columns=len(approaches))
-    for axes, approach in zip(places, approaches, strict=True):
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-        chosen = [one for one in experiments if one.approach == approach]
-        for number, experiment in enumerate(chosen):
-            colour, style = PALETTE[number % len(PALETTE)], ("-", "--")[number // len(PALETTE) % 2]
+    """Draw each experiment's test ROC curve, mean over seeds, with the bootstrap's 95 % band; a row per approach."""
+    by_approach = [[one for one in experiments if one.approach == approach] for approach in APPROACHES]
+    shown = [chosen for chosen in by_approach if chosen]
+    columns = max(map(len, shown))
+    figure, places = new_figure(2.9 * columns + 0.3, 3.3 * len(shown) + 0.4, rows=len(shown), columns=columns)
+    for axes in places:
+        axes.set_axis_off()
+    for line, chosen in enumerate(shown):
+        for column, experiment in enumerate(chosen):
+            axes = places[line * columns + column]
+            axes.set_axis_on()
             curve, low, high = _roc_band(experiment)
-            axes.fill_between(GRID, low, high, color=colour, alpha=0.1, linewidth=0)
+            colour = COLOURS[experiment.approach]
+            axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+            axes.fill_between(GRID, low, high, color=colour, alpha=0.25, linewidth=0)
+            axes.plot(GRID, curve, color=colour, linewidth=1.6)
             auc = experiment.estimates["auc"]
-            label = f"{title(experiment)}: {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})"
-            axes.plot(GRID, curve, color=colour, linestyle=style, linewidth=1.6, label=label)
-        axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal", xlim=(0, 1), ylim=(0, 1.01))
-        axes.set_title(f"Approach {APPROACHES[approach]}")
-        axes.legend(fontsize=8, title="AUC (95 % interval)", title_fontsize=8, loc="lower right")
-    save(figure, folder / "roc_curves", marks=marks)
+            axes.set_title(f"{title(experiment)}\n{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", fontsize=9)
+            axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1.01), xlabel="1 - specificity")
+            axes.tick_params(labelsize=8)
+            if column == 0:
+                axes.set_ylabel("sensitivity")
+    save(figure, folder / "roc_curves", marks=[*marks, "AUC and curve with 95 % interval and band, over patients"])
 
 
 def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
@@ -108,7 +116,11 @@ def draw_figure_3(folder: Path, experiments: Sequence[Experiment], root: Path) -
         layers = records.read_table(root / experiment.folder / "layers.csv")
         _network(axes, layers)
         axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
-    save(figure, folder / "figure_3", marks=["height: side in pixels; width: channels or neurons (both by their root)"])
+    save(
+        figure,
+        folder / "figure_3",
+        marks=["boxes of images: height by side in pixels, width by channels, both by their root"],
+    )
     return True
 
 
@@ -133,17 +145,18 @@ def _bubbles(axes: Axes, points: Sequence[tuple[str, str, float, float, float]])
     times = [time for *_, time in points if not math.isnan(time)]
     longest = max(times, default=1.0)
     for place, (name, approach, sensitivity, f1, time) in enumerate(sorted(points, key=lambda point: -point[3])):
+        diameter_pt = 8.0
         if math.isnan(time):
-            axes.plot(sensitivity, f1, "x", color=COLOURS[approach], markersize=8)
+            axes.plot(sensitivity, f1, "x", color=COLOURS[approach], markersize=diameter_pt)
         else:
-            axes.scatter(
-                sensitivity, f1, s=(8 + 42 * time / longest) ** 2, color=COLOURS[approach], alpha=0.5, linewidth=0
-            )
+            diameter_pt = 4 + 46 * time / longest
+            axes.scatter(sensitivity, f1, s=diameter_pt**2, color=COLOURS[approach], alpha=0.5, linewidth=0)
             axes.plot(sensitivity, f1, ".", color="black", markersize=3)
         text = name if math.isnan(time) else f"{name}, {time:.0f} s"
-        offset = (0, 14 if place % 2 else -20)
-        axes.annotate(text, (sensitivity, f1), offset, textcoords="offset points", fontsize=8, ha="center")
-    axes.margins(0.2)
+        is_above = place % 2 == 0
+        offset = (0, (diameter_pt / 2 + 3) * (1 if is_above else -1))
+        vertical = "bottom" if is_above else "top"
+        axes.annotate(text, (sensitivity, f1), offset, textcoords="offset points", fontsize=8, ha="center", va=vertical)
     if not points:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
 

@@ -61,6 +61,7 @@ def write_paper(root: Path) -> str:
     experiments, lacking = gather_experiments(read_run(root, run_dir) for run_dir in finished)
     if not experiments:
         raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking])
+    experiments.sort(key=_papers_place)
     banner = [SYNTHETIC] if any(one.first.facts["synthetic"] for one in experiments) else []
     documents = _documents(experiments, banner)
     folder = root / "tables"
@@ -142,6 +143,14 @@ def _draw(folder: Path, experiments: Sequence[Experiment], root: Path, banner: l
     figures.draw_roc_curves(folder, experiments, marks=marks)
     figures.draw_forest(folder, experiments, marks=marks)
     return lacking
+
+
+def _papers_place(experiment: Experiment) -> tuple[int, int, str, str]:
+    """Return where an experiment stands in the paper; other networks follow those of their approach."""
+    number = next(number for number, table in enumerate(RESULTS) if table.approach == experiment.approach)
+    models = list(RESULTS[number].rows)
+    place = models.index(experiment.model) if experiment.model in models else len(models)
+    return number, place, experiment.model, experiment.folder
 
 
 def _missing(experiments: Sequence[Experiment]) -> list[str]:

@@ -43,11 +43,7 @@ def results(table: ResultsTable, experiments: Sequence[Experiment]) -> pd.DataFr
     Columns: model, run, seeds, n, metric, value, low, high, method, sd (over seeds), paper, difference, inside (whether
     the printed value lies in our interval), marks.
     """
-    order = {model: place for place, model in enumerate(table.rows)}  # the paper's; other networks follow
-    chosen = sorted(
-        (experiment for experiment in experiments if experiment.approach == table.approach),
-        key=lambda experiment: (order.get(experiment.model, len(order)), experiment.model, experiment.folder),
-    )
+    chosen = [experiment for experiment in experiments if experiment.approach == table.approach]
     return pd.DataFrame([row for experiment in chosen for row in _rows(table, experiment)])
 
 
@@ -192,12 +188,14 @@ def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def stability(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Return how often each experiment is best in F1 among those of its test set, over the seeds they all have."""
+    """Return how often each experiment of several seeds is best in F1 on its test set, over the seeds they all have."""
     rows = []
     for test_set in dict.fromkeys(experiment.test_set for experiment in experiments):
-        members = [experiment for experiment in experiments if experiment.test_set == test_set]
+        members = [one for one in experiments if one.test_set == test_set and len(one.seeds) > 1]
+        if len(members) < 2:
+            continue
         common = sorted(set.intersection(*(set(experiment.seeds) for experiment in members)))
-        if len(common) < 2 or len(members) < 2:
+        if len(common) < 2:
             continue
         f1 = np.array(
             [[one.scored.values["f1"][one.seeds.index(seed)] for seed in common] for one in members]
