@@ -19,6 +19,7 @@ ALLOWED = {  # room: what else of ours it may import
     "checks": {"config"},
     "compose": {"config"},
     "logs": set(),
+    "clock": set(),
     "cli": {"config"},
     "data": {"config", "records"},
     "models": {"config", "records"},
@@ -26,7 +27,7 @@ ALLOWED = {  # room: what else of ours it may import
     "evaluation": set(),
     "report": {"records", "evaluation"},
     "trial": {"config", "models", "records", "training"},
-    "experiment": {"compose", "config", "data", "environment", "evaluation", "logs", "records", "report"}
+    "experiment": {"clock", "compose", "config", "data", "environment", "evaluation", "logs", "records", "report"}
     | {"training", "trial"},
     "train": {"cli", "checks", "compose", "config", "records", "experiment"},
     "tables": {"cli", "report"},

@@ -5,11 +5,8 @@ Torch is imported when there is something to train: what is refused or finished 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs import records
+from dxa_tbs.clock import Clock
 from dxa_tbs.compose import to_plain
 from dxa_tbs.config import Config, Fit, FolderConfig, PretrainedConfig
 from dxa_tbs.data.audit import check_split, check_unseen
@@ -80,25 +78,6 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
                     records.write_json(run_dir / records.METRICS, {**told, **facts, "warnings": warnings})
                     log.info("finished: %s", run_dir)
     return run_dir
-
-
-class Clock:
-    """The time since a run began, and what of it went into the parts that are named."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.parts_s: dict[str, float] = defaultdict(float)
-
-    def since_start_s(self) -> float:
-        return time.perf_counter() - self._start
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.parts_s[name] += time.perf_counter() - start
 
 
 def _weights_sha256(config: Config, source: Path | None) -> str | None:

@@ -16,9 +16,9 @@ from sklearn import metrics
 from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import bootstrap_weights
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.marks import title
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.tables import title
 
 APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "adhoc": "3: ad hoc"}
 COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))

@@ -71,3 +71,8 @@ def notes_of(experiment: Experiment) -> list[str]:
 def legend(letters: Sequence[str]) -> str:
     """Return what the letters stand for, in one line."""
     return "; ".join(f"{letter.translate(SUPERSCRIPTS)} {MEANINGS[letter]}" for letter in sorted(set(letters)))
+
+
+def title(experiment: Experiment) -> str:
+    """Return a short name of an experiment: network and approach, with its marks."""
+    return f"{experiment.model} {experiment.approach}{marks_of(experiment).translate(SUPERSCRIPTS)}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dxa_tbs import records
 from dxa_tbs.errors import Refusal
-from dxa_tbs.report import figures, tables
+from dxa_tbs.report import figures, pairs, tables
 from dxa_tbs.report.marks import SUPERSCRIPTS, SYNTHETIC, legend, marks_of, notes_of, time_marks_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment, gather_experiments, read_run
@@ -100,7 +100,7 @@ def _documents(experiments: Sequence[Experiment], banner: list[str]) -> list[Doc
 
 
 def _comparison_documents(experiments: Sequence[Experiment], banner: list[str]) -> list[Document]:
-    frame, documents = tables.comparisons(experiments), []
+    frame, documents = pairs.comparisons(experiments), []
     letters = [letter for one in experiments for letter in marks_of(one)]
     sets = list(dict.fromkeys(one.test_set for one in experiments))
     apart = (
@@ -108,15 +108,15 @@ def _comparison_documents(experiments: Sequence[Experiment], banner: list[str]) 
     )
     for test_set in sets if not frame.empty else []:
         part = frame[frame["test_set"] == test_set]
-        for metric, heading in tables.COMPARED.items() if not part.empty else ():
+        for metric, heading in pairs.COMPARED.items() if not part.empty else ():
             tests = ", ".join(sorted(set(part.loc[part["metric"] == metric, "test"])))
             notes = [*banner, f"row less column; {tests}; p-values after Holm, over the pairs of this table", *apart]
             notes += [legend(letters)] if letters else []
             suffix = f"_{test_set}" if len(sets) > 1 else ""
             title = f"Comparisons: {heading}" + (f", test set {test_set}" if suffix else "")
-            numbers, printed = part[part["metric"] == metric], tables.print_comparisons(part, metric)
+            numbers, printed = part[part["metric"] == metric], pairs.print_comparisons(part, metric)
             documents.append(Document(f"comparison_{metric}{suffix}", title, numbers, printed, notes))
-    stability = tables.stability(experiments)
+    stability = pairs.stability(experiments)
     if not stability.empty:
         printed = pd.DataFrame(
             {

@@ -156,15 +156,8 @@ def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
 
 def _identity(run: Run) -> str:
     """Return what two repeats of an experiment have in common: all settings but the seed, the data, and the weights."""
-    settings = {key: value for key, value in _flat(run.config).items() if key not in NOT_OF_THE_EXPERIMENT}
+    settings = {key: value for key, value in records.flatten(run.config).items() if key not in NOT_OF_THE_EXPERIMENT}
     settings["data"] = run.facts["data_sha256"]
     settings["evaluated"] = "evaluated_run" in run.facts
     settings["initial"] = run.facts["initialisation"]
     return json.dumps(settings, sort_keys=True)
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
