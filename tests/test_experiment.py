@@ -20,6 +20,7 @@ from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.report.paper_tables import write_paper
 from dxa_tbs.training.batches import build_normalisation, predict_logits, to_scores
 
 FILES = {
@@ -228,3 +229,21 @@ def test_without_signal_there_is_nothing_to_learn(tmp_path: Path, cache_dir: Pat
     few = ("dataset=phantom_null", "dataset.num_normal=300", "dataset.num_degraded=300", "split.test_fraction=0.5")
     facts = records.read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=6") / "metrics.json")
     assert facts["test"]["at_fixed"]["auc"] == pytest.approx(0.5, abs=0.12)  # 3.6 standard errors at 150 + 150
+
+
+@pytest.mark.slow
+def test_real_folds_are_pooled_in_the_tables(tmp_path: Path, cache_dir: Path) -> None:
+    folds = (
+        "split=kfold",
+        "split.folds=3",
+        "dataset.num_normal=24",
+        "dataset.num_degraded=12",
+        "split.val_fraction=0.3",
+    )
+    typed = (*folds, "model=model3", "trainer.epochs=1", "trainer.device=cpu", "augmentation=none")
+    for fold in range(3):
+        run(tmp_path, cache_dir, *typed, f"split.fold={fold}")
+    write_paper(tmp_path)
+    table = pd.read_csv(tmp_path / "tables/table_v.csv")
+    assert table["n"].unique().tolist() == [36]
+    assert table.set_index("metric").loc["tp", "value"] + table.set_index("metric").loc["fn", "value"] == 12

@@ -250,6 +250,9 @@ def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> N
 
     with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
         network("model=resnet18", "approach=full")
+    moving = ("approach.frozen_bn=train", "approach.cache_features=false")
+    with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
+        network("model=resnet18", "approach=head", *moving)
     network("model=resnet18", "approach=head")  # its statistics are frozen
     network("model=squeezenet", "approach=full")
 

@@ -136,7 +136,7 @@ def test_a_failure_is_recorded_told_apart_and_cleared_by_the_next_try(tmp_path: 
     with pytest.raises(ValueError), records.claim_run(run_dir, CONFIG, made_from()):
         raise ValueError("first line\nsecond line")
     assert records.state(run_dir) == "failed"
-    assert records.read_json(run_dir / records.FAILED) == {"error": "ValueError: first line"}
+    assert records.read_json(run_dir / records.FAILED) == {"error": "ValueError"}
     with pytest.raises(KeyboardInterrupt), records.claim_run(run_dir, CONFIG, made_from()):
         assert records.state(run_dir) == "running"
         raise KeyboardInterrupt

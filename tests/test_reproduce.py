@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import composed
+from hydra.errors import HydraException
 
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
@@ -42,13 +43,25 @@ def test_a_job_is_written_where_training_alone_would_write_it() -> None:
     [
         ("model=vgg16", "all of the paper's networks and approaches are run"),
         ("approach=full", "all of the paper's networks and approaches are run"),
-        ("dataset.seed=1,2", "one value: only seed takes several here"),
+        ("dataset.seed=1,2", "one value: only seed and split.fold take several here"),
+        ("seed=range(0,3)", "give numbers, such as seed=0,1,2"),
+        ("evaluate=outputs/runs", "the paper's experiments are trained here"),
+        ("model.wieghts=none", "Could not override"),
         ("trainer.epochs=0", r"trainer\.epochs=0: must be at least 1"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(typed: str, answer: str) -> None:
-    with pytest.raises(Refusal, match=answer):
+    with pytest.raises((Refusal, HydraException), match=answer):
         plan([typed])
+    with pytest.raises(Refusal, match="given twice"):
+        plan(["seed=0", "seed=1"])
+
+
+def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kind() -> None:
+    jobs = plan(["split=kfold", "split.folds=3", "split.fold=0,1,2", "model.weights=none"])
+    assert len(jobs) == 42
+    assert len({job.run_dir for job in jobs}) == 42
+    assert {getattr(job.config.model, "weights", "-") for job in jobs} == {"none", "-"}
 
 
 def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path: Path) -> None:
@@ -61,25 +74,16 @@ def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path:
         run_dir.mkdir(parents=True)
         records.write_yaml(run_dir / records.CONFIG, config)
         records.write_text(run_dir / "history.csv", "epoch,train_s,val_s\n1,9.0,1.0\n2,10.0,2.0\n3,50.0,1.0\n")
+        records.write_json(run_dir / "timing.json", {"prepare_s": 3.0})
         records.write_json(run_dir / records.METRICS, {})
     records.mark_failed(jobs[0].run_dir, to_plain(jobs[0].config), Refusal("no weights"))
     lines = show(jobs).splitlines()
     assert lines[0].startswith("failed      resnet18 full seed=0")
-    assert lines[4].split() == [
-        "to",
-        "do",
-        "squeezenet",
-        "full",
-        "seed=0",
-        "50",
-        "epochs,",
-        "10",
-        "min",
-        "0",
-        "s",
-    ]  # median 12 s
+    assert (
+        " ".join(lines[4].split()) == "to do squeezenet full seed=0 50 epochs, 10 min 3 s"
+    )  # 3 s, and 50 of the median 12 s
     assert lines[10] == "finished    model1 adhoc seed=0"
-    assert lines[-1] == "to do: 10 min 0 s, and 12 of which no epoch was measured yet"
+    assert lines[-1] == "to do: 10 min 3 s, and 12 of which no epoch was measured yet"
 
 
 @pytest.mark.slow

@@ -43,7 +43,9 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
     records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
     records.write_json(run_dir / "environment.json", {"device": "cpu"})
     facts = {
-        "data_sha256": data,
+        "data_sha256": f"{data} {config['split']}",
+        "cohort_sha256": data,
+        "weights_sha256": None,
         "synthetic": False,
         "initialisation": config["model"].get("weights"),
         "trainable_parameters": 3_400_081,
@@ -201,11 +203,85 @@ def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
         if fold == 1:
             with pytest.raises(Refusal, match="no complete experiment") as refusal:
                 write_paper(tmp_path)
-            assert "only [0, 1] of 3 are finished" in refusal.value.details[0]
+            assert "only 0, 1 of 3 are finished" in refusal.value.details[0]
     write_paper(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
     assert table["seeds"].unique().tolist() == [1]
+
+
+def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_counted_nowhere(tmp_path: Path) -> None:
+    store_run(tmp_path, "model=model1")
+    twin = store_run(tmp_path, "model=model1", "trainer.device=cpu")
+    damaged = store_run(tmp_path, "model=model2")
+    (damaged / records.METRICS).write_text("")
+    strange = store_run(tmp_path, "model=model3")
+    config = records.read_config(strange)
+    config["approach"]["name"] = "mine"
+    records.write_yaml(strange / records.CONFIG, config)
+    text = write_paper(tmp_path)
+    assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
+    for line in (
+        f"the same experiment as runs/phantom/adhoc/model1/seed0 again: {twin.relative_to(tmp_path).as_posix()}",
+        "cannot be read (damaged, or of another version; JSONDecodeError): runs/phantom/adhoc/model2/seed0",
+        "of an approach of your own, which no table of the paper has: runs/phantom/adhoc/model3/seed0",
+    ):
+        assert f"- {line}\n" in text
+
+
+def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run_dir = store_run(tmp_path, f"name={name}", "model=model1")
+        facts = records.read_json(run_dir / records.METRICS)
+        records.write_json(run_dir / records.METRICS, facts | {"weights_sha256": name, "evaluated_run": name})
+        config = records.read_config(run_dir) | {"name": "external"}
+        records.write_yaml(run_dir / records.CONFIG, config)
+    text = write_paper(tmp_path)
+    table = numbers(tmp_path, "table_v")
+    assert table["n"].unique().tolist() == [181]
+    assert table["number"].unique().tolist() == [1, 2]
+    assert "model1 adhoc (2)" in text
+
+
+def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
+    store_run(tmp_path, "model=model1")
+    other = store_run(tmp_path, "model=squeezenet", "approach=full")
+    write_paper(tmp_path)
+    assert (tmp_path / "tables/table_iii.csv").is_file()
+    (tmp_path / "tables/my_notes.txt").write_text("precious")
+    shutil.rmtree(other)
+    write_paper(tmp_path)
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert "table_v.csv" in names
+    assert "my_notes.txt" in names
+    assert not any(name.startswith(("table_iii", "comparison")) for name in names)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "evaluation.threshold=0.3", "preprocessing.fit=resize", "trainer.test_epoch=last", "labels.rule=extremes",
+        "augmentation.max_rotation_deg=45", "augmentation.copies_per_degraded=1", "optimizer.weight_decay=0.1",
+        "model.input_std=[0.5,0.5,0.5]", "split=stratified", "optimizer=adamw", "trainer.batch_size=8",
+    ],
+)  # fmt: skip
+def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: Path, typed: str) -> None:
+    store_run(tmp_path, "model=model1", typed)
+    text = write_paper(tmp_path)
+    assert set(numbers(tmp_path, "table_v").query("metric == 'f1'")["marks"]) == {"d"}
+    value = typed.split("=")[1].split(",")[0].strip("[")
+    assert value in text.split("not the paper's: ")[1].splitlines()[0]
+
+
+def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None:
+    for model in ("model1", "model2"):
+        run_dir = store_run(tmp_path, f"model={model}")
+        table = pd.read_csv(run_dir / "predictions.csv")
+        records.write_table(run_dir / "predictions.csv", table[table["label"] == 0])
+    write_paper(tmp_path)
+    table = numbers(tmp_path, "table_v").set_index(["model", "metric"])["value"]
+    assert math.isnan(table["model1", "auc"])
+    assert 0 < table["model1", "specificity"] < 1
 
 
 def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
@@ -216,8 +292,8 @@ def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
     table = numbers(tmp_path, "stability").set_index("experiment")
     f1 = numbers(tmp_path, "table_v").query("metric == 'f1'").set_index("model")
     assert table["best_in"].sum() == 3
-    assert table.loc["model1 adhoc", "f1_mean"] == pytest.approx(f1.loc["model1", "value"])
-    assert table.loc["model1 adhoc", "f1_sd"] == pytest.approx(f1.loc["model1", "sd"])
+    assert table.loc["model1 adhoc, n=3", "f1_mean"] == pytest.approx(f1.loc["model1", "value"])
+    assert table.loc["model1 adhoc, n=3", "f1_sd"] == pytest.approx(f1.loc["model1", "sd"])
 
 
 def test_the_same_runs_give_the_same_bytes(outputs: Path) -> None:

@@ -77,7 +77,10 @@ def test_what_is_no_state_dict_of_this_network_is_refused_and_no_code_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     whole = squeezenet_file.read_bytes()
-    (tmp_path / "truncated.pth").write_bytes(whole[: len(whole) // 2])
+    cuts = {f"cut_at_{share}": len(whole) * share // 1000 for share in (1, 10, 300, 500, 900, 999)}
+    for name, length in cuts.items():
+        (tmp_path / f"{name}.pth").write_bytes(whole[:length])
+    torch.save({0: torch.zeros(3)}, tmp_path / "numbered.pth")
     (tmp_path / "empty.pth").write_bytes(b"")
     (tmp_path / "text.pth").write_text("not here")
     (tmp_path / "pickle.pth").write_bytes(pickle.dumps({"a": 1}))
@@ -87,7 +90,8 @@ def test_what_is_no_state_dict_of_this_network_is_refused_and_no_code_runs(
     torch.save(models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     torch.save(models.squeezenet1_1().state_dict(), tmp_path / "squeezenet1_1.pth")
     expected = {
-        "truncated": "is damaged, or no state dict",
+        **dict.fromkeys(cuts, "is damaged, or no state dict"),
+        "numbered": "holds no state dict",
         "empty": "is damaged, or no state dict",
         "text": "is damaged, or no state dict",
         "pickle": "no state dict",

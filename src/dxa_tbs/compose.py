@@ -83,8 +83,10 @@ def _typed(section: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     schemas = SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]
-    schema = next(kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values))
-    return OmegaConf.merge(OmegaConf.structured(schema), values)
+    fits = [kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values)]
+    if not fits:
+        raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
+    return OmegaConf.merge(OmegaConf.structured(fits[0]), values)
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

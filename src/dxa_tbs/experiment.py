@@ -74,7 +74,13 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             if is_to_do:
                 with log_file(run_dir / "train.log", so_far=warnings):
                     facts = _fill(config, run_dir, data, cohort, network, source=source, clock=clock)
-                    told = {**made_from, "synthetic": data.is_synthetic, "bits": data.bits}
+                    cohort_sha256 = records.sha256_of_table(cohort.drop(columns=["source", "split"]))
+                    told = {
+                        **made_from,
+                        "cohort_sha256": cohort_sha256,
+                        "synthetic": data.is_synthetic,
+                        "bits": data.bits,
+                    }
                     records.write_json(run_dir / records.METRICS, {**told, **facts, "warnings": warnings})
                     log.info("finished: %s", run_dir)
     return run_dir
@@ -134,6 +140,7 @@ def _fill(
         )
     marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
     marks += [] if network.is_as_meant else [run_figures.NOT_PRETRAINED]
+    _draw_crop(run_dir / "figures", cohort, data, config.preprocessing.fit, marks)  # before training: it reads a file
     if source is None:
         facts = _train(config, run_dir, data, learner, clock=clock, marks=marks)
         save_weights(network.model.state_dict(), run_dir / "model.pt")
@@ -149,7 +156,6 @@ def _fill(
     records.write_table(run_dir / "predictions.csv", predictions)
     results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
     _draw(run_dir / "figures", data, predictions, config.evaluation.threshold, marks)
-    _draw_crop(run_dir / "figures", cohort, data, config.preprocessing.fit, marks)
     counts = {"trainable_parameters": network.trainable_parameters, "num_images": count_images(data.table)}
     return {"initialisation": network.weights["initial"], **counts, **facts, **results}
 
@@ -226,6 +232,8 @@ def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: fl
 
 def _draw_crop(folder: Path, cohort: pd.DataFrame, data: Prepared, fit: Fit, marks: list[str]) -> None:
     if fit is Fit.crop:
-        row = int(np.argmax(cohort["label"]))
+        row = int(np.argmax(cohort["split"] == "train"))
         frame, roi = read_frame(cohort.loc[row], bits=data.bits)
-        run_figures.draw_frame_and_crop(folder, frame, data.pixels[row], crop_corner(frame.shape, roi), marks=marks)
+        corner = crop_corner(frame.shape, roi)
+        outside = frame if data.is_synthetic else None
+        run_figures.draw_frame_and_crop(folder, frame.shape, data.pixels[row], corner, outside=outside, marks=marks)

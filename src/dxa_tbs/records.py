@@ -84,8 +84,9 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
 
 
 def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> None:
-    """Write why a run ended without results: what a user gave wrong, or the kind and first line of another error.
+    """Write why a run ended without results: what a user gave wrong, or the kind of another error.
 
+    The text of other errors stays out: it can hold the name of a file, and that the name of a patient.
     A folder with files that are no run is left alone: it must not become one that the next try may clear.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,8 @@ def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> N
         if any(run_dir.iterdir()):
             return
         write_yaml(run_dir / CONFIG, config)
-    text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+    reason = getattr(error, "strerror", None)
+    text = str(error) if isinstance(error, Refusal) else type(error).__name__ + (f": {reason}" if reason else "")
     write_json(run_dir / FAILED, {"error": text.splitlines()[0]})
 
 

@@ -7,7 +7,11 @@ other settings are those of training, and hold for every experiment: dataset=tab
 from __future__ import annotations
 
 import argparse
+import csv
+import dataclasses
+import itertools
 import logging
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -22,13 +26,14 @@ from dxa_tbs import records
 from dxa_tbs.checks import check_config
 from dxa_tbs.cli import one_line_refusals
 from dxa_tbs.compose import load_config, to_plain
-from dxa_tbs.config import Config, conf_dir, register_schemas
+from dxa_tbs.config import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 
 log = logging.getLogger("dxa_tbs.reproduce")
 
 QUICK = "experiment=quick"
+LISTS = ("seed", "split.fold")
 
 
 @dataclass(frozen=True)
@@ -45,49 +50,78 @@ class Job:
 
 
 def plan(overrides: Sequence[str]) -> list[Job]:
-    """Return the fourteen experiments in the paper's order, each with every seed.
+    """Return the fourteen experiments in the paper's order, each with every seed and fold.
 
     Args:
-        overrides: settings of training; `seed=0,1,2` is a list, none means seed 0.
+        overrides: settings of training. `seed` and `split.fold` may be lists, seed=0,1,2. One of `model` holds for
+            the networks that have it.
 
     Raises:
-        Refusal: model or approach is among them: they are what is gone through.
+        Refusal: what is gone through, or cannot be, is among them, or another one is a list.
     """
-    typed = [text for text in overrides if not text.startswith("seed=")]
-    seeds = next((text.removeprefix("seed=").split(",") for text in overrides if text.startswith("seed=")), ["0"])
-    for override in OverridesParser.create().parse_overrides(typed):
-        if override.key_or_group in ("model", "approach"):
-            raise Refusal(f"{override.input_line}: all of the paper's networks and approaches are run: drop it")
-        if override.is_sweep_override():
-            raise Refusal(f"{override.input_line}: one value: only seed takes several here")
+    typed, lists = _separate(overrides)
     jobs = []
-    for seed in seeds:
+    for repeat in itertools.product(*([f"{key}={value}" for value in values] for key, values in lists.items())):
         for table in RESULTS:
             for model in table.rows:
-                of_weights = ["model.weights=none"] if QUICK in typed and table.approach != "adhoc" else []
-                own = [f"model={model}", f"approach={table.approach}", *of_weights, *typed, f"seed={seed}"]
+                of_weights = ["model.weights=none"] if QUICK in typed else []
+                schema = AdhocConfig if table.approach == "adhoc" else PretrainedConfig
+                known = {f"model.{field.name}" for field in dataclasses.fields(schema)}
+                settings = [
+                    text
+                    for text in (*of_weights, *typed)
+                    if not text.startswith("model.") or text.split("=")[0] in known or not _is_of_some_model(text)
+                ]
+                own = [f"model={model}", f"approach={table.approach}", *settings, *repeat]
                 config = load_config(compose("config", overrides=own))
                 check_config(config)
                 jobs.append(Job(config, own, records.run_folder(to_plain(config), own)))
     return jobs
 
 
+def _separate(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the settings that hold for all runs, and the values of those that are gone through."""
+    typed, lists = [], {"seed": ["0"]}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in ("model", "approach"):
+            raise Refusal(f"{text}: all of the paper's networks and approaches are run: drop it")
+        if key == "evaluate":
+            raise Refusal(f"{text}: the paper's experiments are trained here: use dxa_tbs.train to evaluate a run")
+        if key in LISTS:
+            if not re.fullmatch(r"\d+(,\d+)*", value):
+                raise Refusal(f"{text}: give numbers, such as {key}=0,1,2")
+            if key in {other.partition("=")[0] for other in overrides if other != text}:
+                raise Refusal(f"{text}: given twice: give one list, such as {key}=0,1,2")
+            lists[key] = value.split(",")
+        elif OverridesParser.create().parse_override(text).is_sweep_override():
+            raise Refusal(f"{text}: one value: only {' and '.join(LISTS)} take several here")
+        else:
+            typed.append(text)
+    return typed, lists
+
+
+def _is_of_some_model(text: str) -> bool:
+    fields = {field.name for schema in (AdhocConfig, PretrainedConfig) for field in dataclasses.fields(schema)}
+    return text.split("=")[0].removeprefix("model.") in fields
+
+
 def show(jobs: Sequence[Job]) -> str:
     """Return the plan: state and, where such epochs were measured, the time still needed."""
-    rates = _seconds_per_epoch(Path(jobs[0].config.output_root))
+    measured = _measured(Path(jobs[0].config.output_root))
     lines, total_s, num_unknown = [], 0.0, 0
     for job in jobs:
         state, needed = records.state(job.run_dir), ""
         if state not in ("finished", "running"):
-            rate = rates.get(_protocol(to_plain(job.config)))
-            num_unknown += rate is None
-            total_s += (rate or 0.0) * job.config.trainer.epochs
-            epochs = f"{'at most ' if job.config.trainer.patience else ''}{job.config.trainer.epochs} epochs"
-            needed = (
-                f"{epochs}, not measured yet"
-                if rate is None
-                else f"{epochs}, {_clock(rate * job.config.trainer.epochs)}"
-            )
+            most = "at most " if job.config.trainer.patience else ""
+            needed = f"{most}{job.config.trainer.epochs} epochs, "
+            if (times := measured.get(_protocol(to_plain(job.config)))) is None:
+                num_unknown += 1
+                needed += "not measured yet"
+            else:
+                prepare_s, epoch_s = times
+                total_s += prepare_s + epoch_s * job.config.trainer.epochs
+                needed += _clock(prepare_s + epoch_s * job.config.trainer.epochs)
         lines.append(f"{state:<11} {job.title:<28} {needed}".rstrip())
     unknown = f", and {num_unknown} of which no epoch was measured yet" if num_unknown else ""
     return "\n".join([*lines, f"to do: {_clock(total_s)}{unknown}"])
@@ -107,29 +141,33 @@ def run_all(jobs: Sequence[Job]) -> list[tuple[Job, str]]:
             log.error("failed: %s: %s", job.title, text)
             if not isinstance(error, Refusal):
                 log.debug("", exc_info=error)
-            if records.state(job.run_dir) in ("to do", "unfinished"):
+            if records.state(job.run_dir) in ("to do", "unfinished", "failed"):
                 records.mark_failed(job.run_dir, to_plain(job.config), error)
             failures.append((job, text.splitlines()[0]))
     return failures
 
 
-def _seconds_per_epoch(root: Path) -> dict[tuple[str, ...], float]:
-    """Return the median epoch, training and validation, of each protocol among the finished runs below `root`."""
-    import csv
-
-    found: dict[tuple[str, ...], list[float]] = {}
+def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Return the median seconds of preparation, and of an epoch with validation, of the finished runs below `root`."""
+    found: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
     for run_dir, state in records.find_runs(root).items() if root.is_dir() else ():
         if state == "finished" and (run_dir / "history.csv").is_file():
+            prepare_s, epoch_s = found.setdefault(_protocol(records.read_config(run_dir)), ([], []))
+            prepare_s.append(records.read_json(run_dir / "timing.json")["prepare_s"])
             with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
-                epochs = [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
-            found.setdefault(_protocol(records.read_config(run_dir)), []).extend(epochs)
-    return {protocol: statistics.median(epochs) for protocol, epochs in found.items()}
+                epoch_s += [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
+    return {
+        key: (statistics.median(prepare_s), statistics.median(epoch_s)) for key, (prepare_s, epoch_s) in found.items()
+    }
 
 
 def _protocol(config: dict[str, Any]) -> tuple[str, ...]:
     """Return what an epoch's time depends on, as far as the configuration says it."""
     trainer = [config["trainer"].get(name) for name in ("batch_size", "micro_batch_size", "device", "precision")]
-    return tuple(map(str, (config["model"], config["approach"], config["dataset"], config["augmentation"], trainer)))
+    split = {key: value for key, value in config["split"].items() if key not in ("seed", "fold")}
+    return tuple(
+        map(str, (*(config[name] for name in ("model", "approach", "dataset", "augmentation")), split, trainer))
+    )
 
 
 def _clock(seconds: float) -> str:

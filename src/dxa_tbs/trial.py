@@ -131,7 +131,7 @@ def build_network(
         log.warning("model.weights=none: random initialisation, nothing is pretrained")
     if isinstance(approach, HeadConfig):
         freeze_backbone(network)
-    if trainer.micro_batch_size is not None and trains_batchnorm(network):
+    if trainer.micro_batch_size is not None and trains_batchnorm(network, moves_frozen_bn=_moves_frozen_bn(approach)):
         raise Refusal(
             f"trainer.micro_batch_size={trainer.micro_batch_size}: {model.name} has BatchNorm, whose statistics are "
             "those of the images at once: give a smaller trainer.batch_size instead, which is another protocol"
@@ -180,7 +180,7 @@ def train(
         Refusal: the loss is no number at once, or the memory of the GPU is too small.
     """
     settings = {key: value for key, value in dataclasses.asdict(optimizer).items() if key != "name"}
-    moves_frozen_bn = isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train
+    moves_frozen_bn = _moves_frozen_bn(approach)
     try:
         fitted = fit(
             learner.model,
@@ -200,18 +200,22 @@ def train(
             on_epoch=on_epoch,
         )
     except torch.OutOfMemoryError:
-        raise Refusal(too_little_memory(learner.model, trainer)) from None
+        raise Refusal(too_little_memory(learner.model, trainer, moves_frozen_bn=moves_frozen_bn)) from None
     learner.model.load_state_dict(fitted.state, strict=False)
     return fitted
 
 
-def too_little_memory(model: nn.Module, trainer: TrainerConfig) -> str:
+def _moves_frozen_bn(approach: ApproachConfig) -> bool:
+    return isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train
+
+
+def too_little_memory(model: nn.Module, trainer: TrainerConfig, *, moves_frozen_bn: bool = False) -> str:
     """Return what to do when a batch does not fit: smaller pieces of it where that is the same training."""
     size = trainer.micro_batch_size or trainer.batch_size
     text = f"the GPU has too little memory for {size} images at once: "
     if size == 1:
         return text + "use trainer.device=cpu"
-    if trains_batchnorm(model):
+    if trains_batchnorm(model, moves_frozen_bn=moves_frozen_bn):
         return text + (
             f"give trainer.batch_size={size // 2}, which is another protocol (no exact way exists with BatchNorm), or "
             "trainer.device=cpu"

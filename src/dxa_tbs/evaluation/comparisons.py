@@ -31,8 +31,8 @@ def delong_paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     if min(len(above), len(below)) < 2:
         return Comparison(difference, math.nan, math.nan, math.nan, "none")
     error = math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
-    if error == 0:
-        return Comparison(difference, difference, difference, 1.0 if difference == 0 else 0.0, "paired DeLong")
+    if error == 0:  # no spread to judge a difference by
+        return Comparison(difference, math.nan, math.nan, 1.0 if difference == 0 else math.nan, "paired DeLong")
     spread = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
     p = float(2 * stats.norm.sf(abs(difference / error)))
     return Comparison(difference, difference - spread, difference + spread, p, "paired DeLong")
@@ -71,7 +71,9 @@ def compare(first: Scored, second: Scored) -> dict[str, Comparison]:
         return [float(scored.values[metric].mean()) for scored in (first, second)]
 
     found = {"f1": by_bootstrap("f1", means("f1"))}
-    if first.is_clustered:
+    if len(np.unique(first.labels)) < 2:
+        found["auc"] = Comparison(math.nan, math.nan, math.nan, math.nan, "none")
+    elif first.is_clustered:
         found["auc"] = by_bootstrap("auc", [mean_auc(first), mean_auc(second)])
     else:
         found["auc"] = delong_paired(first.labels, first.scores, second.scores)

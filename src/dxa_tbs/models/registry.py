@@ -47,6 +47,7 @@ def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str
     return rows
 
 
-def trains_batchnorm(model: nn.Module) -> bool:
+def trains_batchnorm(model: nn.Module, *, moves_frozen_bn: bool) -> bool:
     """Return whether what the network makes of an image depends, in training, on the others of its batch."""
-    return any(isinstance(module, nn.BatchNorm2d) and module.weight.requires_grad for module in model.modules())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return any(moves_frozen_bn or module.weight.requires_grad for module in norms)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import pickle
 import queue
 import re
 import threading
@@ -116,15 +115,19 @@ def load_backbone(model: nn.Module, path: Path) -> None:
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    path.open("rb").close()  # what the system refuses is said as the system says it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError, ValueError, KeyError):
+    except Exception:  # a damaged file makes the unpickler raise anything
         raise Refusal(
             f"model.weights={path} is damaged, or no state dict (torch.save(network.state_dict(), path))"
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    is_state = isinstance(state, Mapping) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
+    if not is_state:
         raise Refusal(f"model.weights={path} holds no state dict (torch.save(network.state_dict(), path))")
     return dict(state)
 

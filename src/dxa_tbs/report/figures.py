@@ -54,8 +54,10 @@ def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Seq
 
 def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
     """Draw each experiment's test ROC curve, mean over seeds, with the bootstrap's 95 % band; a row per approach."""
-    by_approach = [[one for one in experiments if one.approach == approach] for approach in APPROACHES]
-    shown = [chosen for chosen in by_approach if chosen]
+    both = [one for one in experiments if len(np.unique(one.scored.labels)) == 2]  # one class alone has no curve
+    shown = [chosen for name in APPROACHES if (chosen := [one for one in both if one.approach == name])]
+    if not shown:
+        return
     columns = max(map(len, shown))
     figure, places = new_figure(2.9 * columns + 0.3, 3.3 * len(shown) + 0.4, rows=len(shown), columns=columns)
     for axes in places:
@@ -70,7 +72,8 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes.fill_between(GRID, low, high, color=colour, alpha=0.25, linewidth=0)
             axes.plot(GRID, curve, color=colour, linewidth=1.6)
             auc = experiment.estimates["auc"]
-            axes.set_title(f"{title(experiment)}\n{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", fontsize=9)
+            interval = "" if math.isnan(auc.low) else f" ({auc.low:.3f} to {auc.high:.3f})"
+            axes.set_title(f"{title(experiment)}\n{auc.value:.3f}{interval}", fontsize=9)
             axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1.01), xlabel="1 - specificity")
             axes.tick_params(labelsize=8)
             if column == 0:

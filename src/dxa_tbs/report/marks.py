@@ -17,6 +17,7 @@ MEANINGS = {
     "d": "other settings than the paper's (see the notes)",
     "e": "not the paper's device (GTX 1070)",
     "f": "weights of another run, evaluated on these images",
+    "g": "synthetic phantom: shows that the pipeline works, never that a model works on patients",
 }
 PAPERS_DEVICE = "GTX 1070"
 
@@ -35,7 +36,7 @@ def marks_of(experiment: Experiment) -> str:
         found += "c" * (run.config["trainer"]["precision"] != "fp32") + "d" * bool(others)
     elif run.config["trainer"]["precision"] != "fp32":
         found += "c"
-    return found + "f" * ("evaluated_run" in run.facts)
+    return found + "f" * ("evaluated_run" in run.facts) + ("g" if run.facts["synthetic"] else "")
 
 
 def time_marks_of(experiment: Experiment) -> str:
@@ -50,7 +51,8 @@ def departures(experiment: Experiment) -> list[str]:
     for key, papers in protocol(experiment.approach, experiment.model).items():
         section, name = key.split(".")
         ours = config[section].get(name)
-        if ours != papers and not (key == "optimizer.momentum" and config["optimizer"]["name"] != "sgd"):
+        of_another_option = name != "name" and f"{section} {config[section].get('name')}" in found  # said already
+        if ours != papers and not of_another_option:
             what = {"name": section, "lr": "learning rate", "batch_size": "batch size"}.get(name, name)
             found.append(f"{what} {Path(ours).name if key == 'model.weights' else ours}")
     return found
@@ -65,6 +67,8 @@ def notes_of(experiment: Experiment) -> list[str]:
         notes = [f"evaluates the weights of {experiment.first.facts['evaluated_run']}"]
     elif not experiment.times_s.size:
         notes.append("no time of ten epochs (fewer were trained, or frozen features came from the cache)")
+    if len({run.environment.get("device") for run in experiment.runs}) > 1:
+        notes.append("run on several devices: times are those of the first")
     return notes + list(dict.fromkeys(text for run in experiment.runs for text in run.facts["warnings"]))
 
 
@@ -74,5 +78,7 @@ def legend(letters: Sequence[str]) -> str:
 
 
 def title(experiment: Experiment) -> str:
-    """Return a short name of an experiment: network and approach, with its marks."""
-    return f"{experiment.model} {experiment.approach}{marks_of(experiment).translate(SUPERSCRIPTS)}"
+    """Return a short name of an experiment: network and approach, its number if there are several, seeds and marks."""
+    name = f"{experiment.model} {experiment.approach}" + (f" ({experiment.number})" if experiment.number > 1 else "")
+    seeds = f", n={len(experiment.seeds)}" if len(experiment.seeds) > 1 else ""
+    return name + seeds + marks_of(experiment).translate(SUPERSCRIPTS)

@@ -45,7 +45,7 @@ def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     cells = pd.DataFrame("", index=names, columns=names)
     for row in rows.itertuples():
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p {row.p_holm:.3f}"
+        p = "p -" if pd.isna(row.p_holm) else "p < 0.001" if row.p_holm < 0.001 else f"p {row.p_holm:.3f}"
         cells.loc[row.first_run, row.second_run] = f"{row.difference:+.3f} ({p})"
         cells.loc[row.second_run, row.first_run] = f"{-row.difference:+.3f} ({p})"
     cells = cells.rename(columns=titles)

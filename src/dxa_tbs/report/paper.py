@@ -93,20 +93,46 @@ RESULTS = (
     ),
 )
 _EVERYWHERE = {
+    "labels.rule": "binary",
+    "labels.degraded_max_tbs": 1.2,
+    "preprocessing.fit": "crop",
     "split.name": "table1",
     "augmentation.name": "paper",
+    "augmentation.copies_per_normal": 0.2298,
+    "augmentation.copies_per_degraded": 3.804,
+    "augmentation.flip_probability": 0.5,
+    "augmentation.max_rotation_deg": 10.0,
+    "augmentation.min_brightness_change": 0.1,
+    "augmentation.max_brightness_change": 0.4,
+    "augmentation.interpolation": "bilinear",
     "optimizer.name": "sgd",
-    "trainer.batch_size": 24,
     "optimizer.lr": 1e-4,
     "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 0.0,
+    "trainer.batch_size": 24,
+    "trainer.test_epoch": "best",
+    "evaluation.threshold": 0.5,
 }
-_PRETRAINED = {"model.weights": "imagenet", "model.dropout": 0.4, "trainer.patience": None}
+_PRETRAINED = {
+    "model.weights": "imagenet",
+    "model.dropout": 0.4,
+    "model.input_mean": [0.485, 0.456, 0.406],
+    "model.input_std": [0.229, 0.224, 0.225],
+    "trainer.patience": None,
+}
 _APPROACHES: dict[str, dict[str, Any]] = {
     "full": _PRETRAINED | {"trainer.epochs": 50},
     "head": _PRETRAINED | {"trainer.epochs": 20, "approach.frozen_bn": "eval"},
-    "adhoc": {"trainer.epochs": 200, "trainer.patience": 15},
+    "adhoc": {
+        "model.input_mean": [0.0, 0.0, 0.0],
+        "model.input_std": [1.0, 1.0, 1.0],
+        "trainer.epochs": 200,
+        "trainer.patience": 15,
+    },
 }
-_MODELS: dict[str, dict[str, Any]] = {  # of Table II, where they are not those of everywhere
+_MODELS: dict[str, dict[str, Any]] = {  # where they are not those of everywhere
+    "alexnet": {"model.backbone_dropout": 0.5},
+    "vgg16": {"model.backbone_dropout": 0.5},
     "model1": {"optimizer.lr": 1e-3, "optimizer.momentum": 0.6},
     "model2": {"optimizer.momentum": 0.7},
     "model3": {"optimizer.lr": 1e-3},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,14 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.report import figures, pairs, tables
 from dxa_tbs.report.marks import SUPERSCRIPTS, SYNTHETIC, legend, marks_of, notes_of, time_marks_of
 from dxa_tbs.report.paper import RESULTS
-from dxa_tbs.report.runs import Experiment, gather_experiments, read_run
+from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
 
 EXPLANATION = (
-    "ours: at threshold 0.5. AUC: of the scores; AUC of calls: balanced accuracy, (sensitivity + specificity) / 2; "
-    "the AUC that the paper prints stands in the column whose arithmetic it follows. 95 % interval: Wilson "
-    "(proportions), DeLong on the logit scale (AUC), stratified bootstrap over patients with 2000 resamples (the "
-    "others, and means over seeds). in, out: whether the printed value lies within it. n in a cell: seeds averaged; "
-    "column n: test images."
+    "ours: at threshold 0.5, unless a note says another. AUC: of the scores; AUC of calls: balanced accuracy, "
+    "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows. "
+    "95 % interval: Wilson (proportions), DeLong on the logit scale (AUC), stratified bootstrap over patients with "
+    "2000 resamples (the others, and means over seeds). in, out: whether the printed value lies within it. n in a "
+    "cell: seeds averaged; column n: test images."
 )
 
 
@@ -39,10 +40,11 @@ class Document:
         return f"## {self.title}\n\n{table}" + "".join(f"- {note}\n" for note in self.notes)
 
     def latex(self) -> str:
-        """Return a table of the package booktabs, its notes as comments and below it."""
+        """Return a table for the packages booktabs and graphicx, as wide as the page, with its notes below."""
         body = "" if self.printed.empty else _latex_text(self.printed.to_latex(index=False, escape=True))
         notes = "".join(f"\\par\\footnotesize {_latex_text(_escape(note))}\n" for note in self.notes)
-        return f"\\begin{{table}}\n\\caption{{{_escape(self.title)}}}\n\\small\n{body}{notes}\\end{{table}}\n"
+        fitted = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body}}}\n" if body else ""
+        return f"\\begin{{table}}\n\\caption{{{_escape(self.title)}}}\n{fitted}{notes}\\end{{table}}\n"
 
 
 def write_paper(root: Path) -> str:
@@ -58,14 +60,17 @@ def write_paper(root: Path) -> str:
     others = [_not_finished(root, run_dir, state) for run_dir, state in states.items() if state != "finished"]
     if not finished:
         raise Refusal(f"{root}: no finished run below it", others)
-    experiments, lacking = gather_experiments(read_run(root, run_dir) for run_dir in finished)
+    runs, unreadable = _read_all(root, finished)
+    experiments, lacking = gather_experiments(runs)
+    lacking += unreadable
     if not experiments:
         raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking])
-    experiments.sort(key=_papers_place)
-    banner = [SYNTHETIC] if any(one.first.facts["synthetic"] for one in experiments) else []
+    experiments = _numbered(sorted(experiments, key=_papers_place))
+    banner = [SYNTHETIC] if all(one.first.facts["synthetic"] for one in experiments) else []
     documents = _documents(experiments, banner)
     folder = root / "tables"
-    folder.mkdir(exist_ok=True)
+    _clear(folder, ("table_*", "comparison_*", "stability.*", "all.md"))
+    _clear(root / "figures", ("figure_[1-4].*", "roc_curves.*", "forest_f1.*"))
     for document in documents:
         records.write_table(folder / f"{document.name}.csv", document.numbers)
         records.write_text(folder / f"{document.name}.md", document.markdown())
@@ -77,6 +82,31 @@ def write_paper(root: Path) -> str:
         text += "\n## Not in the tables\n\n" + "".join(f"- {line}\n" for line in missing)
     records.write_text(folder / "all.md", text)
     return text
+
+
+def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Return the runs, and a line for each that cannot be read or belongs to no table."""
+    runs, left_out = [], []
+    for run_dir in run_dirs:
+        name = run_dir.relative_to(root).as_posix()
+        try:
+            run = read_run(root, run_dir)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            left_out.append(f"cannot be read (damaged, or of another version; {type(error).__name__}): {name}")
+            continue
+        if run.config["approach"]["name"] in {table.approach for table in RESULTS}:
+            runs.append(run)
+        else:
+            left_out.append(f"of an approach of your own, which no table of the paper has: {name}")
+    return runs, left_out
+
+
+def _clear(folder: Path, patterns: Sequence[str]) -> None:
+    """Make a folder, or remove from it what an earlier call wrote."""
+    folder.mkdir(exist_ok=True)
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _documents(experiments: Sequence[Experiment], banner: list[str]) -> list[Document]:
@@ -127,7 +157,7 @@ def _comparison_documents(experiments: Sequence[Experiment], banner: list[str]) 
                 "F1, SD": [f"{row.f1_sd:.3f} (n={row.seeds})" for row in stability.itertuples()],
             }
         )
-        notes = [*banner, "F1 at threshold 0.5; a shared first place counts in parts; SD: sample standard deviation"]
+        notes = [*banner, "F1 of the calls; a shared first place counts in parts; SD: sample standard deviation"]
         documents.append(Document("stability", "Stability of the ranking over seeds", stability, printed, notes))
     return documents
 
@@ -143,6 +173,17 @@ def _draw(folder: Path, experiments: Sequence[Experiment], root: Path, banner: l
     figures.draw_roc_curves(folder, experiments, marks=marks)
     figures.draw_forest(folder, experiments, marks=marks)
     return lacking
+
+
+def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return the experiments, those of the same network and approach numbered."""
+    seen: dict[tuple[str, str], int] = {}
+    numbered = []
+    for one in experiments:
+        key = one.model, one.approach
+        seen[key] = seen.get(key, 0) + 1
+        numbered.append(dataclasses.replace(one, number=seen[key]))
+    return numbered
 
 
 def _papers_place(experiment: Experiment) -> tuple[int, int, str, str]:
@@ -171,13 +212,15 @@ def _not_finished(root: Path, run_dir: Path, state: str) -> str:
 
 
 def _escape(text: str) -> str:
+    """Return text as LaTeX prints it."""
+    text = text.replace("\\", "\\textbackslash ")
     for character in "&%$#_{}":
         text = text.replace(character, f"\\{character}")
-    return text
+    return text.replace("~", "\\textasciitilde ").replace("^", "\\textasciicircum ")
 
 
 def _latex_text(text: str) -> str:
     """Return text with the superscript letters as LaTeX writes them."""
     for letter in "abcdefgh":
         text = text.replace(letter.translate(SUPERSCRIPTS), f"\\textsuperscript{{{letter}}}")
-    return text
+    return text.replace(" < ", " $<$ ")

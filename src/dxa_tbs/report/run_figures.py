@@ -73,37 +73,36 @@ def draw_confusion(
 
 
 def draw_frame_and_crop(
-    folder: Path, frame: np.ndarray, crop: np.ndarray, corner: tuple[int, int], *, marks: Sequence[str]
+    folder: Path,
+    shape: tuple[int, ...],
+    crop: np.ndarray,
+    corner: tuple[int, int],
+    *,
+    outside: np.ndarray | None,
+    marks: Sequence[str],
 ) -> None:
-    """Draw a whole frame with the window that is cut from it, and the window, as frame_and_crop (the paper's Fig. 1).
-
-    What lies outside the window is drawn in coarse blocks: exported frames can carry a name.
+    """Draw where in a frame the window lies that is cut from it, and the window: frame_and_crop (the paper's Fig. 1).
 
     Args:
-        frame: uint8 (H, W).
+        shape: of the frame: height, width.
         crop: uint8 (S, S).
         corner: column and row of the window's upper left pixel in the frame; negative where the frame was padded.
+        outside: the frame, uint8 (H, W), to be shown around the window; None: left blank, since an exported frame of a
+            patient can carry a name there.
     """
     left, top = corner
     figure, (whole, window) = new_figure(7.0, 4.2, columns=2)
-    coarse = _in_blocks(frame)
-    inside = np.zeros(frame.shape, bool)
-    inside[max(top, 0) : top + len(crop), max(left, 0) : left + len(crop)] = True
-    whole.imshow(np.where(inside, frame, coarse), cmap="gray", vmin=0, vmax=255)
+    whole.imshow(np.full(shape, 64, np.uint8) if outside is None else outside, cmap="gray", vmin=0, vmax=255)
+    whole.imshow(crop, cmap="gray", vmin=0, vmax=255, extent=(left, left + len(crop), top + len(crop), top))
     whole.add_patch(Rectangle((left, top), *crop.shape, fill=False, edgecolor=ORANGE, linewidth=2))
-    whole.set_title(f"frame, {frame.shape[1]} x {frame.shape[0]} pixels", fontsize=10)
+    whole.set(xlim=(min(left, 0), max(shape[1], left + len(crop))), ylim=(max(shape[0], top + len(crop)), min(top, 0)))
+    blank = " (outside left blank)" if outside is None else ""
+    whole.set_title(f"frame, {shape[1]} x {shape[0]} pixels{blank}", fontsize=10)
     window.imshow(crop, cmap="gray", vmin=0, vmax=255)
     window.set_title(f"crop, {crop.shape[1]} x {crop.shape[0]} pixels", fontsize=10)
     for axes in (whole, window):
         axes.set_axis_off()
     save(figure, folder / "frame_and_crop", marks=marks)
-
-
-def _in_blocks(frame: np.ndarray, side_px: int = 16) -> np.ndarray:
-    height, width = frame.shape
-    padded = np.pad(frame, ((0, -height % side_px), (0, -width % side_px)), mode="edge").astype(float)
-    blocks = padded.reshape(padded.shape[0] // side_px, side_px, -1, side_px).mean(axis=(1, 3))
-    return np.repeat(np.repeat(blocks, side_px, axis=0), side_px, axis=1)[:height, :width]
 
 
 def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, marks: Sequence[str]) -> None:

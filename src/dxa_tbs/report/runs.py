@@ -52,6 +52,7 @@ class Experiment:
         runs: all of them, folds included, by seed.
         seeds: one per repeat.
         test_set: the same for experiments tested on the same images with the same labels, and for no others.
+        number: of those of the same network and approach, from 1.
         estimates: mean over repeats of each metric at the fixed threshold, with its interval.
     """
 
@@ -60,6 +61,7 @@ class Experiment:
     test_set: str
     scored: Scored
     estimates: dict[str, Estimate]
+    number: int
 
     @property
     def first(self) -> Run:
@@ -88,8 +90,9 @@ class Experiment:
 
     @property
     def times_s(self) -> np.ndarray:
-        """Return the times of ten epochs that were measured, those with features from the cache left out."""
-        times = [run.timing.get("time_10_epochs_s") for run in self.runs if not run.timing.get("features_from_cache")]
+        """Return the times of ten epochs on the first run's device, without those that read cached features."""
+        alike = [run for run in self.runs if run.environment.get("device") == self.first.environment.get("device")]
+        times = [run.timing.get("time_10_epochs_s") for run in alike if not run.timing.get("features_from_cache")]
         return np.array([time for time in times if time is not None], float)
 
 
@@ -110,54 +113,57 @@ def read_run(root: Path, run_dir: Path) -> Run:
 
 
 def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments of the runs, and a line for each set of folds that is not complete."""
-    groups: dict[str, list[Run]] = {}
+    """Return the experiments of the runs, and a line for each run that is left out, and why."""
+    groups: dict[str, dict[int, dict[int, Run]]] = {}
+    left_out = []
     for run in runs:
-        groups.setdefault(_identity(run), []).append(run)
-    experiments, lacking = [], []
-    for group in groups.values():
-        pooled = {}
-        for seed in sorted({run.config["seed"] for run in group}):
-            part = [run for run in group if run.config["seed"] == seed]
-            folds = part[0].config["split"].get("folds")
-            present = sorted(run.config["split"].get("fold", 0) for run in part)
-            if folds is not None and present != list(range(folds)):
-                lacking.append(f"{part[0].folder} and its folds: only {present} of {folds} are finished")
+        folds = groups.setdefault(_identity(run), {}).setdefault(run.config["seed"], {})
+        fold = run.config["split"].get("fold", 0)
+        if fold in folds:
+            left_out.append(f"the same experiment as {folds[fold].folder} again: {run.folder}")
+        else:
+            folds[fold] = run
+    experiments = []
+    for by_seed in groups.values():
+        whole = {}
+        for seed, folds in sorted(by_seed.items()):
+            of_split = next(iter(folds.values())).config["split"]
+            if sorted(folds) == list(range(of_split.get("folds", 1))):
+                whole[seed] = [folds[fold] for fold in sorted(folds)]
             else:
-                pooled[seed] = part
-        if pooled:
-            experiments.append(_experiment(pooled))
-    return experiments, lacking
+                present = ", ".join(map(str, sorted(folds)))
+                name = next(iter(folds.values())).folder
+                left_out.append(f"{name} and its folds: only {present} of {of_split['folds']} are finished")
+        if whole:
+            experiments.append(_experiment(whole))
+    return experiments, left_out
 
 
 def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
-    tables = [
-        pd.concat([run.test.assign(threshold=run.facts["thresholds"]["fixed"]) for run in runs]).sort_values("image_id")
-        for runs in by_seed.values()
-    ]
+    tables = [pd.concat([run.test for run in runs]).sort_values("image_id") for runs in by_seed.values()]
     first = tables[0]
     for table in tables[1:]:
         assert table["image_id"].tolist() == first["image_id"].tolist(), "the data's hash is part of the identity"
+    runs = [run for part in by_seed.values() for run in part]
     scored = resample(
         first["label"].to_numpy(),
         np.stack([table["score"].to_numpy() for table in tables]),
         first["patient_id"].to_numpy(),
-        threshold=float(first["threshold"].iloc[0]),
+        threshold=float(runs[0].facts["thresholds"]["fixed"]),
     )
     images = first[["image_id", "label"]].to_csv(index=False)
-    return Experiment(
-        runs=[run for runs in by_seed.values() for run in runs],
-        seeds=list(by_seed),
-        test_set=hashlib.sha256(images.encode()).hexdigest()[:8],
-        scored=scored,
-        estimates=estimates(scored),
-    )
+    test_set = hashlib.sha256(images.encode()).hexdigest()[:8]
+    return Experiment(runs, list(by_seed), test_set, scored, estimates(scored), number=1)
 
 
 def _identity(run: Run) -> str:
-    """Return what two repeats of an experiment have in common: all settings but the seed, the data, and the weights."""
+    """Return what two repeats of an experiment have in common: all settings but the seed, the data, and the weights.
+
+    Weights that are evaluated belong to one run: the evaluation of another's is another experiment.
+    """
     settings = {key: value for key, value in records.flatten(run.config).items() if key not in NOT_OF_THE_EXPERIMENT}
-    settings["data"] = run.facts["data_sha256"]
-    settings["evaluated"] = "evaluated_run" in run.facts
+    is_fold = "fold" in run.config["split"]
+    settings["data"] = run.facts["cohort_sha256"] if is_fold else run.facts["data_sha256"]
+    settings["weights"] = run.facts["weights_sha256"]
     settings["initial"] = run.facts["initialisation"]
     return json.dumps(settings, sort_keys=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import Estimate, counts
 from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
 from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
@@ -51,7 +52,8 @@ def print_results(frame: pd.DataFrame) -> pd.DataFrame:
         first = rows.iloc[0]
         seeds = int(first["seeds"])
         cells = {row["metric"]: row for row in rows.to_dict("records")}
-        head = {"Model": first["model"], "n": str(first["n"])}
+        number = f" ({first['number']})" if first["number"] > 1 else ""
+        head = {"Model": f"{first['model']}{number}", "n": str(first["n"])}
         ours = "ours" if seeds == 1 else f"ours, mean of {seeds} seeds"
         lines.append(head | {"": ours} | {name: _ours(cells[name], name) for name in COLUMNS} | {"Run": run})
         lines.append({"": "95 % interval"} | {name: _interval(cells[name]) for name in COLUMNS})
@@ -109,7 +111,7 @@ def table_2(experiments: Sequence[Experiment]) -> pd.DataFrame:
         of_model = [one for one in experiments if one.approach == "adhoc" and one.model == model and one.is_papers]
         counted = {one.first.facts["trainable_parameters"] for one in of_model}
         assert len(counted) <= 1, "the same network has one number of parameters"
-        papers = protocol("adhoc", model)
+        papers = records.flatten(of_model[0].first.config) if of_model else protocol("adhoc", model)
         rows.append(
             {
                 "model": model,
@@ -119,7 +121,7 @@ def table_2(experiments: Sequence[Experiment]) -> pd.DataFrame:
                 "neurons": ", ".join(map(str, (*architecture.fc_widths, 1))),
                 "batch_size": papers["trainer.batch_size"],
                 "lr": papers["optimizer.lr"],
-                "momentum": papers["optimizer.momentum"],
+                "momentum": papers.get("optimizer.momentum"),
                 "trainable_parameters": counted.pop() if counted else None,
                 "paper_trainable_parameters": TABLE_II_PARAMETERS[model],
             }
@@ -164,6 +166,7 @@ def _rows(table: ResultsTable, experiment: Experiment) -> list[dict[str, object]
         rows.append(
             {
                 "model": experiment.model,
+                "number": experiment.number,
                 "run": experiment.folder,
                 "seeds": len(experiment.seeds),
                 "n": len(scored.labels),
