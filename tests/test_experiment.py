@@ -24,10 +24,11 @@ from dxa_tbs.report.paper_tables import write_paper
 from dxa_tbs.training.batches import build_normalisation, predict_logits, to_scores
 
 FILES = {
-    "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "model.pt",
-    "metrics.json", "train.log", "figures",
+    "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "layers.csv",
+    "model.pt", "metrics.json", "train.log", "figures",
 }  # fmt: skip
-FIGURES = {"learning_curve.png", "roc.png", "confusion_matrix.png", "augmentation.png"}
+DRAWN = ("learning_curve", "roc", "confusion_matrix", "augmentation", "frame_and_crop")
+FIGURES = {f"{name}.{suffix}" for name in DRAWN for suffix in ("png", "pdf")}
 
 
 def run(root: Path, cache: Path, *overrides: str) -> Path:
@@ -50,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
 def test_the_run_folder_is_complete(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == FILES
     assert {path.name for path in (finished / "figures").iterdir()} == FIGURES
-    for figure in (finished / "figures").iterdir():
+    for figure in (finished / "figures").glob("*.png"):
         with Image.open(figure) as image:
             assert np.asarray(image.convert("L")).std() > 5
 
@@ -137,7 +138,8 @@ def test_an_exported_phantom_read_back_as_a_table_gives_the_same_run_bit_for_bit
     for name in ("split.csv", "predictions.csv"):
         assert (other / name).read_bytes() == (finished / name).read_bytes()
     ours, theirs = (records.read_json(folder / "metrics.json") for folder in (finished, other))
-    del ours["data_sha256"], theirs["data_sha256"]
+    for key in ("data_sha256", "cohort_sha256"):
+        del ours[key], theirs[key]
     assert ours == theirs
     assert torch.load(finished / "model.pt").keys() == torch.load(other / "model.pt").keys()
 

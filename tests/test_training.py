@@ -136,11 +136,11 @@ def test_a_first_epoch_without_a_number_is_refused() -> None:
 
 
 def test_every_image_is_predicted_once_and_in_order_across_batches() -> None:
-    model, samples = Tiny(), easy(EVAL_BATCH_SIZE + 3)
-    rows = [0, EVAL_BATCH_SIZE, EVAL_BATCH_SIZE + 2]
+    model, samples = Tiny(), easy(EVAL_BATCH_SIZE["cpu"] + 3)
+    rows = [0, EVAL_BATCH_SIZE["cpu"], EVAL_BATCH_SIZE["cpu"] + 2]
     scores = to_scores(predict_logits(model, samples.inputs_N, PLAIN.to_input))
     single = [to_scores(predict_logits(model, samples.inputs_N[[row]], PLAIN.to_input))[0] for row in rows]
-    assert scores.shape == (EVAL_BATCH_SIZE + 3,)
+    assert scores.shape == (EVAL_BATCH_SIZE["cpu"] + 3,)
     assert scores[rows] == pytest.approx(single, rel=1e-5)
 
 

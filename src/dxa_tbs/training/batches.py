@@ -15,7 +15,7 @@ from torch import nn
 
 from dxa_tbs.config import Precision
 
-EVAL_BATCH_SIZE = 64  # no gradient, no batch statistics: the size is a matter of memory alone
+EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # without gradient and batch statistics a matter of cache and memory alone
 
 ToInput = Callable[[torch.Tensor], torch.Tensor]
 
@@ -77,7 +77,9 @@ def predict_logits(
     """Return the logits, float32 (N, K), of every image in its order; the model is left in evaluation mode."""
     model.eval()
     with lowered(inputs_N.device, precision):
-        return torch.cat([model(to_input(batch)).float() for batch in inputs_N.split(EVAL_BATCH_SIZE)])
+        return torch.cat(
+            [model(to_input(batch)).float() for batch in inputs_N.split(EVAL_BATCH_SIZE[inputs_N.device.type])]
+        )
 
 
 def to_scores(logits_NK: torch.Tensor) -> np.ndarray:

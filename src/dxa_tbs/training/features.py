@@ -66,8 +66,9 @@ def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normali
     device = normalise.scale_C.device
     stored = None
     with tqdm(total=len(pixels), desc="features", unit="image", disable=None, leave=False) as bar:
-        for start in range(0, len(pixels), EVAL_BATCH_SIZE):
-            batch = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH_SIZE])).to(device)
+        size = EVAL_BATCH_SIZE[device.type]
+        for start in range(0, len(pixels), size):
+            batch = torch.from_numpy(np.array(pixels[start : start + size])).to(device)
             with lowered(device, precision):
                 made = stem(normalise.to_input(batch))
             made = made.permute(0, 2, 3, 1) if made.ndim == 4 else made
