@@ -19,7 +19,7 @@ from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.reproduce import plan, show
 
 EXPERIMENTS = [(table.approach, model) for table in RESULTS for model in table.rows]
-TINY = ["dataset.num_normal=20", "dataset.num_degraded=16", "trainer.epochs=1", "split.val_fraction=0.2"]
+TINY = ["dataset.num_normal=14", "dataset.num_degraded=10", "trainer.epochs=1", "augmentation=none"]
 
 
 def test_fourteen_experiments_in_the_papers_order_for_every_seed() -> None:
@@ -58,10 +58,10 @@ def test_what_cannot_be_planned_is_refused(typed: str, answer: str) -> None:
 
 
 def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kind() -> None:
-    jobs = plan(["split=kfold", "split.folds=3", "split.fold=0,1,2", "model.weights=none"])
+    jobs = plan(["split=kfold", "split.folds=3", "split.fold=0,1,2", "model.weights=none", "model.dropout=0.2"])
     assert len(jobs) == 42
     assert len({job.run_dir for job in jobs}) == 42
-    assert {getattr(job.config.model, "weights", "-") for job in jobs} == {"none", "-"}
+    assert {job.config.model.weights for job in jobs} == {"none"}
 
 
 def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path: Path) -> None:
@@ -114,5 +114,5 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
     assert (place / "thesis.txt").read_text() == "precious"
     for number in ("i", "ii", "iii", "iv", "v"):
         assert (tmp_path / f"outputs/quick/tables/table_{number}.tex").is_file()
-    for name in ("figure_1", "figure_2", "figure_3", "figure_4", "roc_curves", "forest_f1"):
+    for name in ("figure_1", "figure_3", "figure_4", "roc_curves", "forest_f1"):
         assert (tmp_path / f"outputs/quick/figures/{name}.pdf").stat().st_size > 1000

@@ -16,8 +16,10 @@ from sklearn import metrics
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
+from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.paper_tables import write_paper
+from dxa_tbs.report.runs import gather_experiments, read_run
 
 NUM_IMAGES = {
     split: {"normal_original": normal, "degraded_original": degraded, "normal_augmented": 0, "degraded_augmented": 0}
@@ -47,7 +49,7 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
         "cohort_sha256": data,
         "weights_sha256": None,
         "synthetic": False,
-        "initialisation": config["model"].get("weights"),
+        "initialisation": None if "filters" in config["model"] else config["model"]["weights"],
         "trainable_parameters": 3_400_081,
         "thresholds": {"fixed": 0.5},
         "num_images": NUM_IMAGES,
@@ -266,11 +268,11 @@ def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: Path, typed: str) -> None:
-    store_run(tmp_path, "model=model1", typed)
-    text = write_paper(tmp_path)
-    assert set(numbers(tmp_path, "table_v").query("metric == 'f1'")["marks"]) == {"d"}
+    run_dir = store_run(tmp_path, "model=model1", typed)
+    (experiment,), _ = gather_experiments([read_run(tmp_path, run_dir)])
+    assert marks_of(experiment) == "d"
     value = typed.split("=")[1].split(",")[0].strip("[")
-    assert value in text.split("not the paper's: ")[1].splitlines()[0]
+    assert value in notes_of(experiment)[0].removeprefix("not the paper's: ")
 
 
 def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def _model_problems(config: Config) -> Iterator[str]:
     if min(model.input_std) <= 0:
         yield f"model.input_std={model.input_std}: must be above 0"
     if isinstance(model, AdhocConfig):
+        if model.weights != "none":
+            yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
         if not 1 <= len(model.filters) <= MAX_BLOCKS:
             yield f"model.filters={model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
         if min(model.filters + model.fc_widths) < 1:

@@ -62,6 +62,7 @@ class TestEpoch(Enum):
 @dataclass
 class ModelConfig:
     name: str = MISSING
+    weights: str = MISSING
     input_mean: list[float] = MISSING
     input_std: list[float] = MISSING
 
@@ -75,7 +76,6 @@ class AdhocConfig(ModelConfig):
 @dataclass
 class PretrainedConfig(ModelConfig):
     architecture: Architecture = MISSING
-    weights: str = MISSING
     dropout: float = MISSING
     backbone_dropout: float = MISSING
 

@@ -64,7 +64,7 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     for repeat in itertools.product(*([f"{key}={value}" for value in values] for key, values in lists.items())):
         for table in RESULTS:
             for model in table.rows:
-                of_weights = ["model.weights=none"] if QUICK in typed else []
+                of_weights = ["model.weights=none"] if QUICK in typed and table.approach != "adhoc" else []
                 schema = AdhocConfig if table.approach == "adhoc" else PretrainedConfig
                 known = {f"model.{field.name}" for field in dataclasses.fields(schema)}
                 settings = [
