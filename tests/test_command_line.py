@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -181,7 +182,10 @@ def test_a_killed_run_is_unfinished_named_and_started_anew(tmp_path: Path) -> No
     assert "not finished: runs/phantom/adhoc/model3/seed0" in tables.stderr
     run_dir = next((tmp_path / "outputs").rglob("history.csv")).parent
     (run_dir / "left_over.csv").write_text("")
-    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as running:
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background does not
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, preexec_fn=listens
+    ) as running:
         assert running.stdout is not None
         assert any("epoch 1/400" in line for line in running.stdout)
         assert not (run_dir / "left_over.csv").exists()
