@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,12 +96,31 @@ def test_a_rotation_turns_about_the_centre_and_leaves_no_black_corner(interpolat
     assert 0.2 < abs(np.rad2deg(angle)) <= 10.5
 
 
-def test_test_images_and_originals_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+def test_test_images_and_originals_are_left_as_they_are(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     table = table_of({"train": (8, 4), "val": (4, 2), "test": (4, 2)}).assign(sha256="x")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
-    more = with_copies(Prepared(table, pixels, is_synthetic=False, bits=None), composed().augmentation, seed=0)
+    data, how = Prepared(table, pixels, is_synthetic=False, bits=None), composed().augmentation
+    more = with_copies(data, how, seed=0, cache_dir=tmp_path)
     assert np.array_equal(more.pixels[: len(table)], pixels)
     assert (more.table["split"] == "test").sum() == 6
     assert len(more.table) == len(more.pixels) > len(table)
     assert not more.table["image_id"].duplicated().any()
     assert "79 % of the Degraded and 19 % of the Normal" in caplog.text
+
+
+def test_copies_are_read_again_and_made_anew_for_other_images_settings_or_seeds(tmp_path: Path) -> None:
+    table = table_of({"train": (4, 2), "val": (2, 2), "test": (2, 2)}).assign(sha256="x")
+    pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
+
+    def copies(*typed: str, sha256: str = "x", seed: int = 0) -> Prepared:
+        data = Prepared(table.assign(sha256=sha256), pixels, is_synthetic=False, bits=None)
+        return with_copies(data, composed(*typed).augmentation, seed=seed, cache_dir=tmp_path)
+
+    first = copies()
+    again = copies()
+    assert np.array_equal(first.pixels, again.pixels)
+    assert first.table.equals(again.table)
+    assert len(list(tmp_path.glob("copies-*/images.npy"))) == 1
+    others = copies("augmentation.max_rotation_deg=5"), copies(seed=1), copies(sha256="y")
+    assert len(list(tmp_path.glob("copies-*/images.npy"))) == 4
+    assert all(not np.array_equal(first.pixels, other.pixels) for other in others[:2])

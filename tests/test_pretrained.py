@@ -13,7 +13,7 @@ from conftest import composed
 from torch import nn
 
 from dxa_tbs import trial
-from dxa_tbs.config import Architecture, Precision
+from dxa_tbs.config import Architecture, Config, Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.models.pretrained import (
@@ -25,7 +25,8 @@ from dxa_tbs.models.pretrained import (
     last_layer,
 )
 from dxa_tbs.models.registry import count_parameters
-from dxa_tbs.training.batches import Normalisation
+from dxa_tbs.network import Network, build_network
+from dxa_tbs.training.batches import Normalisation, Samples
 from dxa_tbs.training.features import frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted
 
@@ -71,9 +72,15 @@ def run_head(
 ) -> tuple[nn.Module, Fitted, list[Epoch], np.ndarray]:
     """Train a head on striped images as a run does; return network, outcome, history and scores of all images."""
     config = composed(
-        f"model={name}", "approach=head", "model.weights=none", "trainer.device=cpu", "trainer.batch_size=8", *typed
+        f"model={name}",
+        "approach=head",
+        "model.weights=none",
+        "trainer.device=cpu",
+        "trainer.batch_size=8",
+        "trainer.precision=fp32",
+        *typed,
     )
-    built = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    built = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
     if network is not None:
         built.model.load_state_dict(network.state_dict())
     pixels, labels = striped(20)
@@ -82,17 +89,14 @@ def run_head(
     rows = np.arange(13), np.arange(13, 20)
     history: list[Epoch] = []
     torch.manual_seed(1)
-    fitted = trial.train(
-        learner,
-        *(trial.take_samples(learner, part, labels[part]) for part in rows),
-        approach=config.approach,
-        trainer=config.trainer,
-        optimizer=config.optimizer,
-        seed=0,
-        auc=binary_auc,
-        on_epoch=history.append,
-    )
-    return built.model, fitted, history, trial.predict(learner, np.arange(20))
+    fitted = train(learner, config, *(trial.take_samples(learner, part, labels[part]) for part in rows), history)
+    return built.model, fitted, history, trial.predict(learner, trial.take_samples(learner, np.arange(20), labels))
+
+
+def train(learner: trial.Learner, config: Config, train: Samples, val: Samples, history: list[Epoch]) -> Fitted:
+    settings = {"approach": config.approach, "trainer": config.trainer}
+    step = trial.prepare_step(learner, train, optimizer=config.optimizer, **settings)
+    return trial.train(learner, step, train, val, **settings, seed=0, auc=binary_auc, on_epoch=history.append)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,7 +226,7 @@ def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: P
 def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
     config = composed("model=resnet18", "approach=head", "model.weights=none", "trainer.device=cpu")
     pixels, _ = striped(3)
-    network = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
     stem, _ = cut_at_dropout(network.model)
 
     def ask(
@@ -245,9 +249,9 @@ def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisat
 
 
 def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> None:
-    def network(*typed: str) -> trial.Network:
+    def network(*typed: str) -> Network:
         config = composed("model.weights=none", "trainer.micro_batch_size=6", "trainer.device=cpu", *typed)
-        return trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+        return build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
 
     with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
         network("model=resnet18", "approach=full")
@@ -259,9 +263,12 @@ def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> N
 
 
 def test_too_little_memory_names_the_size_to_try() -> None:
-    trainer = composed("model=squeezenet", "approach=full").trainer
-    assert "trainer.micro_batch_size=12" in trial.too_little_memory(build("squeezenet"), trainer)
-    assert "trainer.batch_size=12, which is another protocol" in trial.too_little_memory(build("resnet18"), trainer)
+    config = composed("model=squeezenet", "approach=full")
+    exact, other = (
+        trial.too_little_memory(build(name), config.approach, config.trainer) for name in ("squeezenet", "resnet18")
+    )
+    assert exact.startswith("the GPU has too little memory for 24 images at once: give trainer.micro_batch_size=12")
+    assert "trainer.batch_size=12, which is another protocol" in other
 
 
 @pytest.mark.gpu
@@ -277,19 +284,10 @@ def test_a_gpu_without_room_is_answered_with_a_smaller_size(tmp_path: Path) -> N
 @pytest.mark.gpu
 def test_vgg16_trains_at_batch_24_within_6_gb() -> None:
     config = composed("model=vgg16", "approach=full", "model.weights=none", "trainer.epochs=1")
-    network = trial.build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
     pixels = np.random.default_rng(0).integers(0, 255, (96, 224, 224), dtype=np.uint8)
     learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
     rows = np.arange(48), np.arange(48, 96)
     torch.cuda.reset_peak_memory_stats()
-    trial.train(
-        learner,
-        *(trial.take_samples(learner, part, part % 2) for part in rows),
-        approach=config.approach,
-        trainer=config.trainer,
-        optimizer=config.optimizer,
-        seed=0,
-        auc=binary_auc,
-        on_epoch=lambda epoch: None,
-    )
+    train(learner, config, *(trial.take_samples(learner, part, part % 2) for part in rows), [])
     assert torch.cuda.max_memory_reserved() < 5.4e9  # of 6 GB; the driver's context takes the rest

@@ -42,8 +42,9 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
     records.write_table(run_dir / "predictions.csv", predictions)
     who = predictions[["image_id", "split", "label"]].assign(patient_id=images, tbs=math.nan, origin="", sha256="")
     records.write_table(run_dir / "split.csv", who)
+    precision = config["trainer"]["precision"].replace("auto", "fp32")
     records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
-    records.write_json(run_dir / "environment.json", {"device": "cpu"})
+    records.write_json(run_dir / "environment.json", {"device": "cpu", "precision": precision})
     facts = {
         "data_sha256": f"{data} {config['split']}",
         "cohort_sha256": data,

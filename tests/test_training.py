@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +21,12 @@ from dxa_tbs.training.batches import (
     build_normalisation,
     cross_entropy,
     predict_logits,
-    to_samples,
     to_scores,
 )
 from dxa_tbs.training.checkpoint import load_weights, save_weights
 from dxa_tbs.training.device import choose_device, has_kernels
-from dxa_tbs.training.fit import Epoch, Fitted, build_optimizer, fit
+from dxa_tbs.training.fit import Epoch, Fitted, fit
+from dxa_tbs.training.step import build_optimizer, build_step
 from dxa_tbs.training.timing import ten_epochs
 
 CPU = torch.device("cpu")
@@ -36,7 +38,11 @@ def easy(count: int, seed: int = 0) -> Samples:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     pixels = rng.integers(0, 100, (count, 12, 12), dtype=np.uint8) + (labels * 150).astype(np.uint8)[:, None, None]
-    return to_samples(pixels, labels, CPU)
+    return samples_of(pixels, labels)
+
+
+def samples_of(pixels: np.ndarray, labels: np.ndarray) -> Samples:
+    return Samples(torch.from_numpy(pixels), torch.arange(len(labels)), torch.from_numpy(labels).float())
 
 
 class Tiny(nn.Sequential):
@@ -47,12 +53,14 @@ class Tiny(nn.Sequential):
 
 def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
     history: list[Epoch] = []
-    settings = dict(
+    settings: dict[str, Any] = dict(
         train=easy(50), val=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
     )
     settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
-    settings |= {"optimizer": build_optimizer(model, "sgd", lr=0.01, momentum=0.0, weight_decay=0.0)} | changes
-    return fit(model, **settings), history  # type: ignore[arg-type]
+    settings |= changes
+    optimizer = build_optimizer(model, "sgd", lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
+    step = build_step(model, optimizer, settings["train"], to_input=PLAIN.to_input, batch_size=8)
+    return fit(model, step=step, **settings), history
 
 
 def test_grey_becomes_three_normalised_channels() -> None:
@@ -78,11 +86,10 @@ def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included()
     reference = Tiny().train()
     with torch.no_grad():
         losses = [
-            cross_entropy(reference(PLAIN.to_input(train.inputs_N[index])), train.labels_N[index]) * len(index)
+            cross_entropy(reference(PLAIN.to_input(train.inputs_M[index])), train.labels_N[index]) * len(index)
             for index in order.split(8)
         ]
-    frozen = build_optimizer(model, "sgd", lr=1e-30, momentum=0.0, weight_decay=0.0)
-    _, history = run(model, train=train, optimizer=frozen, epochs=1, seed=4)
+    _, history = run(model, train=train, lr=1e-30, epochs=1, seed=4)
     assert history[0].train_loss == pytest.approx(float(sum(losses)) / 13, rel=1e-5)
 
 
@@ -99,16 +106,14 @@ def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> 
     model = Tiny()
     model.load_state_dict(best.state)
     val = easy(21, seed=1)
-    assert cross_entropy(predict_logits(model, val.inputs_N, PLAIN.to_input), val.labels_N).item() == pytest.approx(
-        min(losses)
-    )
+    assert cross_entropy(predict_logits(model, val, PLAIN.to_input), val.labels_N).item() == pytest.approx(min(losses))
     last, _ = run(Tiny(), epochs=8, keeps_last=True)
     assert last.tested_epoch == 8
 
 
 def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss() -> None:
     train = easy(50)
-    upside_down = Samples(train.inputs_N, 1 - train.labels_N)  # the better the fit, the worse
+    upside_down = dataclasses.replace(train, labels_N=1 - train.labels_N)  # the better the fit, the worse
     fitted, history = run(Tiny(), val=upside_down, epochs=50, patience=3)
     assert fitted.stopped_by == "patience"
     assert len(history) == fitted.tested_epoch + 3
@@ -132,14 +137,15 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_weights
 def test_a_first_epoch_without_a_number_is_refused() -> None:
     model = Tiny()
     with pytest.raises(Refusal, match=r"lower optimizer\.lr=1e\+30"):
-        run(model, optimizer=build_optimizer(model, "sgd", lr=1e30, momentum=0.0, weight_decay=0.0))
+        run(model, lr=1e30)
 
 
 def test_every_image_is_predicted_once_and_in_order_across_batches() -> None:
     model, samples = Tiny(), easy(EVAL_BATCH_SIZE["cpu"] + 3)
     rows = [0, EVAL_BATCH_SIZE["cpu"], EVAL_BATCH_SIZE["cpu"] + 2]
-    scores = to_scores(predict_logits(model, samples.inputs_N, PLAIN.to_input))
-    single = [to_scores(predict_logits(model, samples.inputs_N[[row]], PLAIN.to_input))[0] for row in rows]
+    scores = to_scores(predict_logits(model, samples, PLAIN.to_input))
+    each = [samples_of(samples.inputs_M[[row]].numpy(), np.ones(1)) for row in rows]
+    single = [to_scores(predict_logits(model, sample, PLAIN.to_input))[0] for sample in each]
     assert scores.shape == (EVAL_BATCH_SIZE["cpu"] + 3,)
     assert scores[rows] == pytest.approx(single, rel=1e-5)
 
@@ -194,13 +200,14 @@ def epochs(count: int) -> list[Epoch]:
 
 
 def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> None:
-    ends = [7.0 + 1.0 + sum(range(1, k + 1)) + 0.5 * k for k in range(1, 13)]
-    timing = ten_epochs(epochs(12), num_train=100, data_s=7.0, prepare_s=1.0, epoch_ends_s=ends)
+    ends = [7.0 + 1.5 + sum(range(1, k + 1)) + 0.5 * k for k in range(1, 13)]
+    parts = {"data_s": 7.0, "prepare_s": 1.0, "compile_s": 0.5}
+    timing = ten_epochs(epochs(12), num_train=100, parts_s=parts, epoch_ends_s=ends)
     assert timing["train_10_epochs_s"] == 55.0
     assert timing["val_10_epochs_s"] == 5.0
-    assert timing["time_10_epochs_s"] == 56.0
-    assert timing["cold_10_epochs_s"] == 68.0
+    assert timing["time_10_epochs_s"] == 56.5
+    assert timing["cold_10_epochs_s"] == 68.5
     assert timing["images_per_s"] == pytest.approx(100 * 10 / 55)
-    short = ten_epochs(epochs(9), num_train=100, data_s=7.0, prepare_s=1.0, epoch_ends_s=ends[:9])
+    short = ten_epochs(epochs(9), num_train=100, parts_s=parts, epoch_ends_s=ends[:9])
     assert short["epochs_measured"] == 9
     assert {short[f"{name}_10_epochs_s"] for name in ("train", "val", "time", "cold")} == {None}

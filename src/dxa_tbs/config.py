@@ -48,8 +48,11 @@ class FrozenBatchNorm(Enum):
 
 
 class Precision(Enum):
+    auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
+    tf32 = "tf32"
 
 
 class TestEpoch(Enum):

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
-from dxa_tbs.clock import Clock
+from dxa_tbs import outcome, records
+from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, Fit, FolderConfig, PretrainedConfig
+from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
 from dxa_tbs.data.audit import check_split, check_unseen
-from dxa_tbs.data.images import crop_corner, hash_sources, read_frame
+from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
-from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_auc, binary_metrics
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.imports import collector_paused
 from dxa_tbs.logs import gathered_warnings, log_file
-from dxa_tbs.report import run_figures
 
 if TYPE_CHECKING:
+    from dxa_tbs.network import Network
     from dxa_tbs.training.fit import Epoch
-    from dxa_tbs.trial import Learner, Network
+    from dxa_tbs.trial import Learner
 
 log = logging.getLogger("dxa_tbs.experiment")
 
@@ -60,15 +61,14 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             log.info("skipped, finished already: %s", run_dir)
             return run_dir
 
-        from dxa_tbs import trial  # here, because it imports torch
-        from dxa_tbs.training.device import measure_memory
+        with collector_paused():  # here, because they import torch
+            from dxa_tbs.network import build_network
+            from dxa_tbs.training.device import measure_memory
 
         measure_memory()
         with clock.part("prepare_s"):
             trained = source / "model.pt" if source else None
-            network = trial.build_network(
-                config.model, config.approach, config.trainer, seed=config.seed, trained=trained
-            )
+            network = build_network(config.model, config.approach, config.trainer, seed=config.seed, trained=trained)
         data = _load(config, cohort, source)
         with records.claim_run(run_dir, to_plain(config), made_from) as is_to_do:
             if is_to_do:
@@ -133,16 +133,14 @@ def _fill(
     records.write_table(run_dir / "layers.csv", pd.DataFrame(network.layers))
     with clock.part("prepare_s"):
         if source is None:
-            data = with_copies(data, config.augmentation, seed=config.seed)
+            data = with_copies(data, config.augmentation, seed=config.seed, cache_dir=Path(config.cache_dir))
         records.write_table(run_dir / "split.csv", data.table)
         learner = trial.build_learner(
             network, config.approach, data.pixels, data.table["sha256"].tolist(), cache_dir=Path(config.cache_dir)
         )
-    marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
-    marks += [] if network.is_as_meant else [run_figures.NOT_PRETRAINED]
-    _draw_crop(run_dir / "figures", cohort, data, config.preprocessing.fit, marks)  # before training: it reads a file
+    example = outcome.example_frame(cohort, data.bits)  # now: it reads a file
     if source is None:
-        facts = _train(config, run_dir, data, learner, clock=clock, marks=marks)
+        facts = _train(config, run_dir, data, learner, clock=clock)
         save_weights(network.model.state_dict(), run_dir / "model.pt")
         threshold = None
     else:
@@ -151,18 +149,18 @@ def _fill(
     sha256 = records.sha256_of_file((source or run_dir) / "model.pt")
     records.write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})
     scored = data.table[data.table["split"] != "train"]
-    scores = trial.predict(learner, scored.index.to_numpy())
+    scores = trial.predict(learner, trial.take_samples(learner, scored.index.to_numpy(), scored["label"].to_numpy()))
     predictions = scored[["image_id", "split", "label"]].assign(score=scores)
     records.write_table(run_dir / "predictions.csv", predictions)
-    results = _score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
-    _draw(run_dir / "figures", data, predictions, config.evaluation.threshold, marks)
+    results = outcome.score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
+    outcome.draw(
+        config, run_dir, data, predictions, example, is_as_meant=network.is_as_meant, tested=facts.get("tested_epoch")
+    )
     counts = {"trainable_parameters": network.trainable_parameters, "num_images": count_images(data.table)}
     return {"initialisation": network.weights["initial"], **counts, **facts, **results}
 
 
-def _train(
-    config: Config, run_dir: Path, data: Prepared, learner: Learner, *, clock: Clock, marks: list[str]
-) -> dict[str, Any]:
+def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, clock: Clock) -> dict[str, Any]:
     """Fit; write history and timing; the learner then holds the weights to test."""
     from dxa_tbs import trial
     from dxa_tbs.training.device import peak_memory_mib
@@ -180,60 +178,29 @@ def _train(
         labels = data.table["label"].to_numpy()
         rows = {name: np.flatnonzero(data.table["split"] == name) for name in ("train", "val")}
         train, val = (trial.take_samples(learner, rows[name], labels[rows[name]]) for name in ("train", "val"))
-    prepare_s = clock.parts_s["prepare_s"]
-    data_s = clock.since_start_s() - prepare_s
+    data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
+    with clock.part("compile_s"):
+        step = trial.prepare_step(
+            learner, train, approach=config.approach, trainer=config.trainer, optimizer=config.optimizer
+        )
+    other_load = watch_other_load()
     fitted = trial.train(
         learner,
+        step,
         train,
         val,
         approach=config.approach,
         trainer=config.trainer,
-        optimizer=config.optimizer,
         seed=config.seed,
         auc=binary_auc,
         on_epoch=on_epoch,
     )
     if fitted.stopped_by == "nan":
         log.warning("NaN loss after epoch %d: the weights of epoch %d are tested", len(history), fitted.tested_epoch)
-    timing = ten_epochs(history, num_train=len(train), data_s=data_s, prepare_s=prepare_s, epoch_ends_s=epoch_ends_s)
-    timing |= {"features_from_cache": learner.features_from_cache, **peak_memory_mib(learner.device)}
-    records.write_json(run_dir / "timing.json", timing)
-    run_figures.draw_history(run_dir / "figures", pd.DataFrame(history), tested_epoch=fitted.tested_epoch, marks=marks)
-    return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
-
-
-def _score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
-    """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
-
-    Args:
-        val_f1: the threshold chosen when the weights were trained; None: choose it now, on val.
-    """
-    parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in predictions.groupby("split")}
-    thresholds = {"fixed": fixed, "val_f1": best_f1_threshold(*parts["val"]) if val_f1 is None else val_f1}
-    results: dict[str, Any] = {"thresholds": thresholds}
-    for name, (labels, scores) in sorted(parts.items(), reverse=True):
-        for text in alarms(scores, threshold=fixed, split=name):
-            log.warning(text)
-        results[name] = {f"at_{rule}": binary_metrics(labels, scores, value) for rule, value in thresholds.items()}
-    at_fixed = results["test"]["at_fixed"]
-    log.info(
-        "test: " + ", ".join(f"{name} {at_fixed[name]:.3f}" for name in ("f1", "sensitivity", "specificity", "auc"))
+    timing = ten_epochs(
+        history, num_train=len(train), parts_s={"data_s": data_s, **clock.parts_s}, epoch_ends_s=epoch_ends_s
     )
-    return results
-
-
-def _draw(folder: Path, data: Prepared, predictions: pd.DataFrame, threshold: float, marks: list[str]) -> None:
-    test = predictions[predictions["split"] == "test"]
-    labels, scores = test["label"].to_numpy(), test["score"].to_numpy()
-    run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)
-    run_figures.draw_confusion(folder, labels, scores, threshold=threshold, marks=marks)
-    run_figures.draw_augmentation(folder, data.table, data.pixels, marks=marks)
-
-
-def _draw_crop(folder: Path, cohort: pd.DataFrame, data: Prepared, fit: Fit, marks: list[str]) -> None:
-    if fit is Fit.crop:
-        row = int(np.argmax(cohort["split"] == "train"))
-        frame, roi = read_frame(cohort.loc[row], bits=data.bits)
-        corner = crop_corner(frame.shape, roi)
-        outside = frame if data.is_synthetic else None
-        run_figures.draw_frame_and_crop(folder, frame.shape, data.pixels[row], corner, outside=outside, marks=marks)
+    timing |= {"features_from_cache": learner.features_from_cache, "cores_busy_elsewhere": other_load()}
+    timing |= peak_memory_mib(learner.device)
+    records.write_json(run_dir / "timing.json", timing)
+    return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}

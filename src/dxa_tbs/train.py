@@ -16,6 +16,7 @@ from dxa_tbs.cli import one_line_refusals, print_refusal
 from dxa_tbs.compose import load_config, take_over_training
 from dxa_tbs.config import conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
+from dxa_tbs.imports import collector_paused
 
 register_schemas()
 log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
@@ -53,7 +54,8 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     config = load_config(cfg)
     check_config(config)
 
-    from dxa_tbs.experiment import run_experiment  # here, because it imports pandas: refusals answer at once
+    with collector_paused():  # here, because it imports pandas: refusals answer at once
+        from dxa_tbs.experiment import run_experiment
 
     run_experiment(config, overrides)
 

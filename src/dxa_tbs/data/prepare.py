@@ -29,12 +29,12 @@ from dxa_tbs.config import (
 )
 from dxa_tbs.data import split as splitting
 from dxa_tbs.data.audit import check_pixels
-from dxa_tbs.data.augment import augment, plan_copies
+from dxa_tbs.data.augment import plan_copies
 from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
+from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import load_images
 from dxa_tbs.data.labels import CLASS_NAMES, label_tbs
 from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
-from dxa_tbs.records import sha256_of_array
 
 log = logging.getLogger("dxa_tbs.data")
 
@@ -56,11 +56,6 @@ class Prepared:
     pixels: np.ndarray
     is_synthetic: bool
     bits: int | None
-
-    def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return pixels and labels of one split."""
-        rows = np.flatnonzero(self.table["split"] == name)
-        return self.pixels[rows], self.table["label"].to_numpy()[rows]
 
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
@@ -129,7 +124,7 @@ def prepare_images(
     return Prepared(table[columns], images.pixels, is_synthetic, images.bits)
 
 
-def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepared:
+def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int, cache_dir: Path) -> Prepared:
     """Return the originals and, behind them, the augmented copies of train and val."""
     plan = plan_copies(data.table, per_normal=how.copies_per_normal, per_degraded=how.copies_per_degraded, seed=seed)
     if plan.empty:
@@ -140,24 +135,10 @@ def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int) -> Prepar
             "can learn the interpolation instead of the bone; augmentation=balanced treats the classes alike",
             *(how.name, *(100 * share / (1 + share) for share in (how.copies_per_degraded, how.copies_per_normal))),
         )
-    pixels = [
-        augment(
-            data.pixels[row],
-            image_id=image_id,
-            seed=seed,
-            flip_probability=how.flip_probability,
-            max_rotation_deg=how.max_rotation_deg,
-            brightness_change=(how.min_brightness_change, how.max_brightness_change),
-            interpolation=how.interpolation,
-        )
-        for row, image_id in zip(plan.index, plan["image_id"], strict=True)
-    ]
-    plan = plan.assign(sha256=[sha256_of_array(image) for image in pixels])
-    return dataclasses.replace(
-        data,
-        table=pd.concat([data.table, plan], ignore_index=True),
-        pixels=np.concatenate([data.pixels, np.stack(pixels)]),
-    )
+    originals = data.table["sha256"].tolist()
+    pixels, sha256 = load_with_copies(data.pixels, originals, plan, how, seed=seed, cache_dir=cache_dir)
+    table = pd.concat([data.table, plan.assign(sha256=sha256)], ignore_index=True)
+    return dataclasses.replace(data, table=table, pixels=pixels)
 
 
 def count_images(table: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -33,10 +33,10 @@ def marks_of(experiment: Experiment) -> str:
         is_short = run.config["trainer"]["epochs"] < papers["trainer.epochs"]
         found += "b" * is_short
         others = [text for text in departures(experiment) if not text.startswith(("epochs", "weights none"))]
-        found += "c" * (run.config["trainer"]["precision"] != "fp32") + "d" * bool(others)
-    elif run.config["trainer"]["precision"] != "fp32":
+        found += "d" * bool(others)
+    if any(run.environment.get("precision") != "fp32" for run in experiment.runs):
         found += "c"
-    return found + "f" * ("evaluated_run" in run.facts) + ("g" if run.facts["synthetic"] else "")
+    return "".join(sorted(found)) + "f" * ("evaluated_run" in run.facts) + ("g" if run.facts["synthetic"] else "")
 
 
 def time_marks_of(experiment: Experiment) -> str:

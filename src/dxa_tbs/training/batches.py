@@ -6,7 +6,8 @@ and one of Degraded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from dxa_tbs.config import Precision
+from dxa_tbs.training.precision import lowered
 
 EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # without gradient and batch statistics a matter of cache and memory alone
 
@@ -22,13 +24,45 @@ ToInput = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images, uint8 (N, H, W), or features (N, ...), and labels, float32 (N,) with 1 for Degraded, on one device."""
+    """Images or features of a split, and their labels.
 
-    inputs_N: torch.Tensor
+    Attributes:
+        inputs_M: of the whole data set, on the device or, where that has no room, memory-mapped on the host: images,
+            uint8 (M, H, W), or features (M, ...).
+        rows_N: which of them are the split's, where the inputs are.
+        labels_N: float32, 1 for Degraded, on the device.
+    """
+
+    inputs_M: torch.Tensor
+    rows_N: torch.Tensor
     labels_N: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    @property
+    def is_resident(self) -> bool:
+        return self.inputs_M.device == self.labels_N.device
+
+    def take(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and labels, on the device, of the samples of these numbers."""
+        device = self.labels_N.device
+        inputs = self.inputs_M[self.rows_N[index_B.to(self.rows_N.device)]]
+        if not self.is_resident:
+            inputs = inputs.pin_memory().to(device, non_blocking=True)
+        return inputs, self.labels_N[index_B.to(device)]
+
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield `take` of each; from the host, the next batch is fetched while the device is at work on this one."""
+        if self.is_resident:
+            yield from map(self.take, indices)
+            return
+        with ThreadPoolExecutor(max_workers=1) as fetcher:
+            ahead = fetcher.submit(self.take, indices[0])
+            for index_B in indices[1:]:
+                batch, ahead = ahead.result(), fetcher.submit(self.take, index_B)
+                yield batch
+            yield ahead.result()
 
 
 @dataclass(frozen=True)
@@ -38,24 +72,29 @@ class Normalisation:
     scale_C: torch.Tensor
     shift_C: torch.Tensor
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether the channels come out equal."""
+        return all(bool((values == values[0]).all()) for values in (self.scale_C, self.shift_C))
+
     def to_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
         """Return float32 (B, 3, H, W) in channels-last memory: the grey repeated, each channel normalised."""
-        images_BHWC = pixels_BHW.unsqueeze(-1) * self.scale_C + self.shift_C
-        return images_BHWC.permute(0, 3, 1, 2)
+        return _normalised(pixels_BHW, self.scale_C, self.shift_C)
+
+    def to_grey_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
+        """Return float32 (B, 1, H, W): the first of the channels."""
+        return _normalised(pixels_BHW, self.scale_C[:1], self.shift_C[:1])
+
+
+def _normalised(pixels_BHW: torch.Tensor, scale_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
+    images_BHWC = pixels_BHW.unsqueeze(-1) * scale_C + shift_C
+    return images_BHWC.permute(0, 3, 1, 2)
 
 
 def build_normalisation(mean: Sequence[float], std: Sequence[float], device: torch.device) -> Normalisation:
     """Return what computes (grey / 255 - mean) / std per channel."""
     std_C = torch.tensor(std, device=device)
     return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C)
-
-
-def to_samples(inputs: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
-    """Copy images or features, (N, ...), and labels, (N,), to the device."""
-    return Samples(
-        torch.from_numpy(np.require(inputs, requirements="W")).to(device),
-        torch.from_numpy(labels.astype(np.float32)).to(device),
-    )
 
 
 def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
@@ -65,21 +104,16 @@ def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tens
     return nn.functional.cross_entropy(logits_BK, labels_B.long())
 
 
-def lowered(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context in which a network computes in a precision; its weights stay fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision is Precision.bf16)
-
-
 @torch.inference_mode()
 def predict_logits(
-    model: nn.Module, inputs_N: torch.Tensor, to_input: ToInput, precision: Precision = Precision.fp32
+    model: nn.Module, samples: Samples, to_input: ToInput, precision: Precision = Precision.fp32
 ) -> torch.Tensor:
-    """Return the logits, float32 (N, K), of every image in its order; the model is left in evaluation mode."""
+    """Return the logits, float32 (N, K), of every sample in its order; the model is left in evaluation mode."""
     model.eval()
-    with lowered(inputs_N.device, precision):
-        return torch.cat(
-            [model(to_input(batch)).float() for batch in inputs_N.split(EVAL_BATCH_SIZE[inputs_N.device.type])]
-        )
+    device = samples.labels_N.device
+    with lowered(device, precision):
+        indices = torch.arange(len(samples)).split(EVAL_BATCH_SIZE[device.type])
+        return torch.cat([model(to_input(inputs)).float() for inputs, _ in samples.batches(indices)])
 
 
 def to_scores(logits_NK: torch.Tensor) -> np.ndarray:

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import replace_folder
-from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation, lowered
+from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
+from dxa_tbs.training.precision import lowered
 
 log = logging.getLogger("dxa_tbs.training")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, lowered, predict_logits, to_scores
+from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, predict_logits, to_scores
 from dxa_tbs.training.device import synchronise
+from dxa_tbs.training.step import Step, enter_training
 
 log = logging.getLogger("dxa_tbs.training")
 
@@ -52,22 +53,14 @@ class Fitted:
     stopped_by: str
 
 
-def build_optimizer(model: nn.Module, name: str, **settings: float) -> torch.optim.Optimizer:
-    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizers: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
-    return optimizers[name](parameters, **settings)
-
-
 def fit(
     model: nn.Module,
     train: Samples,
     val: Samples,
     *,
-    optimizer: torch.optim.Optimizer,
+    step: Step,
     to_input: ToInput,
     batch_size: int,
-    micro_batch_size: int | None = None,
     moves_frozen_bn: bool = False,
     precision: Precision = Precision.fp32,
     epochs: int,
@@ -80,9 +73,9 @@ def fit(
     """Train `model` in place and return the weights to test.
 
     Args:
+        step: of the model.
         to_input: from a batch of what the samples hold to what the model takes.
-        micro_batch_size: images at once, their gradients summed up to a batch; None: whole batches.
-        precision: of convolutions and matrix products.
+        precision: in which validation computes.
         moves_frozen_bn: whether BatchNorm layers without trained weights still follow the batches.
         patience: epochs without a lower validation loss before training ends; None: never before `epochs`.
         keeps_last: test the last epoch, not the one of the lowest validation loss.
@@ -100,9 +93,8 @@ def fit(
     with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
         for number in range(1, epochs + 1):
             start = _now(device)
-            _enter_training(model, moves_frozen_bn=moves_frozen_bn)
-            sizes = batch_size, micro_batch_size or batch_size
-            train_loss = _train_epoch(model, train, optimizer, to_input, sizes, precision, order, bar)
+            enter_training(model, moves_frozen_bn=moves_frozen_bn)
+            train_loss = _train_epoch(train, step, torch.randperm(len(train), generator=order).split(batch_size), bar)
             middle = _now(device)
             val_loss, val_auc = _validate(model, val, to_input, precision, auc)
             epoch = Epoch(
@@ -110,7 +102,7 @@ def fit(
                 train_loss,
                 val_loss,
                 val_auc,
-                optimizer.param_groups[0]["lr"],
+                step.lr,
                 middle - start,
                 _now(device) - middle,
             )
@@ -127,34 +119,17 @@ def fit(
                 stopped_by = "patience"
                 break
     if not kept:
-        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={optimizer.param_groups[0]['lr']}")
+        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={step.lr}")
     return Fitted(kept, kept_epoch, stopped_by)
 
 
-def _train_epoch(
-    model: nn.Module,
-    train: Samples,
-    optimizer: torch.optim.Optimizer,
-    to_input: ToInput,
-    sizes: tuple[int, int],
-    precision: Precision,
-    order: torch.Generator,
-    bar: tqdm[Any],
-) -> float:
+def _train_epoch(train: Samples, step: Step, indices: Sequence[torch.Tensor], bar: tqdm[Any]) -> float:
     """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
-    batch_size, micro_batch_size = sizes
-    total = torch.zeros((), device=train.labels_N.device)
-    for index_B in torch.randperm(len(train), generator=order).to(total.device).split(batch_size):
-        optimizer.zero_grad(set_to_none=True)
-        for part in index_B.split(micro_batch_size):
-            with lowered(total.device, precision):
-                logits_BK = model(to_input(train.inputs_N[part]))
-            loss = cross_entropy(logits_BK.float(), train.labels_N[part])
-            (loss * (len(part) / len(index_B))).backward()
-            total += loss.detach() * len(part)
-        optimizer.step()
-        bar.update(len(index_B))
-    return total.item() / len(train)
+    step.loss_sum.zero_()
+    for inputs_B, labels_B in train.batches(indices):
+        step.run(inputs_B, labels_B)
+        bar.update(len(labels_B))
+    return step.loss_sum.item() / len(train)
 
 
 def _validate(
@@ -164,7 +139,7 @@ def _validate(
     precision: Precision,
     auc: Callable[[np.ndarray, np.ndarray], float],
 ) -> tuple[float, float]:
-    logits = predict_logits(model, val.inputs_N, to_input, precision)
+    logits = predict_logits(model, val, to_input, precision)
     loss = cross_entropy(logits, val.labels_N).item()
     return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
 
@@ -177,13 +152,6 @@ def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
         "epoch %d/%d: loss %.4f, val loss %.4f, val AUC %.3f, %.1f s + %.1f s",
         *(epoch.epoch, epochs, epoch.train_loss, epoch.val_loss, epoch.val_auc, epoch.train_s, epoch.val_s),
     )
-
-
-def _enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad and not moves_frozen_bn:
-            module.eval()
 
 
 def _copy_trained(model: nn.Module) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dxa_tbs.training.fit import Epoch
@@ -11,7 +11,7 @@ EPOCHS = 10
 
 
 def ten_epochs(
-    history: Sequence[Epoch], *, num_train: int, data_s: float, prepare_s: float, epoch_ends_s: Sequence[float]
+    history: Sequence[Epoch], *, num_train: int, parts_s: Mapping[str, float], epoch_ends_s: Sequence[float]
 ) -> dict[str, Any]:
     """Return the contents of timing.json; what would need epochs that were not run is None, never extrapolated.
 
@@ -22,22 +22,20 @@ def ten_epochs(
     Args:
         history: of the run, every time taken after waiting for the device.
         num_train: images in a training pass.
-        data_s: spent before the first training pass to start, to read and to decode: short where the cache had images.
-        prepare_s: and, given decoded images, for the network, the copies, frozen features and the transfer.
+        parts_s: before the first training pass. data_s: to start, to read and to decode, short where the cache had
+            images; prepare_s: given decoded images, for the network, the copies, frozen features and the transfer;
+            compile_s: to record the step of training on a GPU.
         epoch_ends_s: from the start of the run to the end of each epoch.
     """
     measured = history[:EPOCHS]
-    compile_s = 0.0
     train_s, val_s = sum(epoch.train_s for epoch in measured), sum(epoch.val_s for epoch in measured)
     is_whole = len(measured) == EPOCHS
     return {
         "epochs_measured": len(measured),
-        "data_s": data_s,
-        "prepare_s": prepare_s,
-        "compile_s": compile_s,
+        **parts_s,
         "train_10_epochs_s": train_s if is_whole else None,
         "val_10_epochs_s": val_s if is_whole else None,
-        "time_10_epochs_s": prepare_s + compile_s + train_s if is_whole else None,
+        "time_10_epochs_s": parts_s["prepare_s"] + parts_s["compile_s"] + train_s if is_whole else None,
         "cold_10_epochs_s": epoch_ends_s[EPOCHS - 1] if is_whole else None,
         "images_per_s": num_train * len(measured) / train_s if measured else None,
     }

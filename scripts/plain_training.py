@@ -1,0 +1,72 @@
+"""One experiment as most people would write it: the benchmark's first reference.
+
+ImageFolder, DataLoader, torchvision's transforms, fp32, eager, the loss read at every step. Honest otherwise: workers
+that stay alive, pinned memory on a GPU, torch's own defaults (which allow TF32 in the convolutions of recent GPUs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from reference_model import build_reference, build_sgd, enter_training, loss_of
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="folder with train/ and val/, each with a folder per class")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--approach", required=True)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    transform = transforms.Compose([transforms.Grayscale(3), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+    def loader(part: str) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+        return DataLoader(
+            ImageFolder(str(arguments.root / part), transform),
+            batch_size=arguments.batch_size,
+            shuffle=part == "train",
+            num_workers=arguments.workers,
+            persistent_workers=arguments.workers > 0,
+            pin_memory=device.type == "cuda",
+        )
+
+    train, val = loader("train"), loader("val")
+    torch.manual_seed(0)
+    model = build_reference(arguments.model, arguments.approach).to(device)
+    optimizer = build_sgd(model)
+    epochs = []
+    for _ in range(arguments.epochs):
+        start = time.perf_counter()
+        enter_training(model)
+        total = 0.0
+        for images, labels in train:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            optimizer.zero_grad()
+            loss = loss_of(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(images)
+        middle = time.perf_counter()
+        model.eval()
+        with torch.no_grad():
+            for images, labels in val:
+                images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+                loss_of(model(images), labels).item()
+        epochs.append({"train_s": middle - start, "val_s": time.perf_counter() - middle})
+    print(json.dumps({"epochs": epochs}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What a run comes to once its images have scores: metrics and figures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs import records
+from dxa_tbs.config import Config, Fit
+from dxa_tbs.data.images import crop_corner, read_frame
+from dxa_tbs.data.prepare import Prepared
+from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
+
+log = logging.getLogger("dxa_tbs.outcome")
+
+
+def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
+    """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
+
+    Args:
+        val_f1: the threshold chosen when the weights were trained; None: choose it now, on val.
+    """
+    parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in predictions.groupby("split")}
+    thresholds = {"fixed": fixed, "val_f1": best_f1_threshold(*parts["val"]) if val_f1 is None else val_f1}
+    results: dict[str, Any] = {"thresholds": thresholds}
+    for name, (labels, scores) in sorted(parts.items(), reverse=True):
+        for text in alarms(scores, threshold=fixed, split=name):
+            log.warning(text)
+        results[name] = {f"at_{rule}": binary_metrics(labels, scores, value) for rule, value in thresholds.items()}
+    at_fixed = results["test"]["at_fixed"]
+    log.info(
+        "test: " + ", ".join(f"{name} {at_fixed[name]:.3f}" for name in ("f1", "sensitivity", "specificity", "auc"))
+    )
+    return results
+
+
+def example_frame(cohort: pd.DataFrame, bits: int | None) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return the row of the first training image, else of the first, its whole frame and its region of interest."""
+    row = int(np.argmax(cohort["split"] == "train"))
+    return row, *read_frame(cohort.loc[row], bits=bits)
+
+
+def draw(
+    config: Config,
+    run_dir: Path,
+    data: Prepared,
+    predictions: pd.DataFrame,
+    example: tuple[int, np.ndarray, np.ndarray],
+    *,
+    is_as_meant: bool,
+    tested: int | None,
+) -> None:
+    from dxa_tbs.report import run_figures  # here: training need not wait for matplotlib
+
+    folder, threshold = run_dir / "figures", config.evaluation.threshold
+    marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
+    marks += [] if is_as_meant else [run_figures.NOT_PRETRAINED]
+    if tested is not None:
+        history = records.read_table(run_dir / "history.csv")
+        run_figures.draw_history(folder, history, tested_epoch=tested, marks=marks)
+    test = predictions[predictions["split"] == "test"]
+    labels, scores = test["label"].to_numpy(), test["score"].to_numpy()
+    run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)
+    run_figures.draw_confusion(folder, labels, scores, threshold=threshold, marks=marks)
+    run_figures.draw_augmentation(folder, data.table, data.pixels, marks=marks)
+    if config.preprocessing.fit is Fit.crop:
+        row, frame, roi = example
+        corner = crop_corner(frame.shape, roi)
+        outside = frame if data.is_synthetic else None
+        run_figures.draw_frame_and_crop(folder, frame.shape, data.pixels[row], corner, outside=outside, marks=marks)

@@ -1,0 +1,48 @@
+"""In which floating-point format convolutions and matrix products are computed; weights, sums and losses stay fp32."""
+
+from __future__ import annotations
+
+import torch
+
+from dxa_tbs.config import Precision
+from dxa_tbs.errors import Refusal
+
+LOW = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
+AMPERE = (8, 0)  # compute capability from which on GPUs have bf16 and tf32; torch calls emulated bf16 supported, too
+
+
+def choose_precision(asked: Precision, device: torch.device) -> Precision:
+    """Return the precision asked for; `auto` is bf16 where the hardware has it, else fp32 (fp16 gives NaN on GTX 16xx).
+
+    Raises:
+        Refusal: the device has no such format.
+    """
+    on_gpu = device.type == "cuda"
+    is_ampere = on_gpu and torch.cuda.get_device_capability(device) >= AMPERE
+    if asked is Precision.auto:
+        return Precision.bf16 if is_ampere or (not on_gpu and _cpu_has_bf16()) else Precision.fp32
+    if asked is Precision.tf32 and not is_ampere:
+        raise Refusal(
+            f"trainer.precision=tf32: {device} has none (NVIDIA GPUs from the 30xx and A100 on have): use auto"
+        )
+    if asked is Precision.fp16 and not on_gpu:
+        raise Refusal("trainer.precision=fp16: only for GPUs: use auto")
+    return asked
+
+
+def _cpu_has_bf16() -> bool:
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has had no public names for long
+    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+
+
+def compute_exactly(precision: Precision) -> None:
+    """Choose, in this process, kernels that repeat themselves, and full fp32 unless it is to be tf32."""
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = precision is Precision.tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
+
+
+def lowered(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a network computes in a precision."""
+    return torch.autocast(device.type, dtype=LOW.get(precision, torch.bfloat16), enabled=precision in LOW)

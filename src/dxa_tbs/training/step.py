@@ -1,0 +1,129 @@
+"""One step of the optimizer on one batch: as it is written, or, on a GPU, recorded once and replayed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dxa_tbs.config import Precision
+from dxa_tbs.training.batches import Samples, ToInput, cross_entropy
+from dxa_tbs.training.precision import lowered
+
+WARM_UP_STEPS = 3  # before a CUDA graph may be recorded
+
+
+@dataclass(frozen=True)
+class Step:
+    """Takes inputs and labels of a batch, changes the weights, and adds loss x images to `loss_sum`, on the device."""
+
+    run: Callable[[torch.Tensor, torch.Tensor], None]
+    optimizer: torch.optim.Optimizer
+    loss_sum: torch.Tensor
+
+    @property
+    def lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+def build_optimizer(model: nn.Module, name: str, **settings: float) -> torch.optim.Optimizer:
+    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizers: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adamw": functools.partial(torch.optim.AdamW, capturable=parameters[0].is_cuda),  # for CUDA graphs
+    }
+    return optimizers[name](parameters, **settings)
+
+
+def enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
+    """Switch to training; BatchNorm layers without trained weights follow the batches only if told so."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad and not moves_frozen_bn:
+            module.eval()
+
+
+def build_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    samples: Samples,
+    *,
+    to_input: ToInput,
+    batch_size: int,
+    micro_batch_size: int | None = None,
+    moves_frozen_bn: bool = False,
+    precision: Precision = Precision.fp32,
+) -> Step:
+    """Return the step of training, on a GPU recorded for the batches that `samples` make.
+
+    Args:
+        micro_batch_size: images at once, their gradients summed up to a batch; None: the whole batch.
+        precision: of convolutions and matrix products; fp16 scales the loss, so that small gradients do not vanish.
+    """
+    device = samples.labels_N.device
+    loss_sum = torch.zeros((), device=device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)
+
+    def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        size = micro_batch_size or len(labels_B)
+        for inputs, labels in zip(inputs_B.split(size), labels_B.split(size), strict=True):
+            with lowered(device, precision):
+                logits_BK = model(to_input(inputs))
+            loss = cross_entropy(logits_BK.float(), labels)
+            scaler.scale(loss * (len(labels) / len(labels_B))).backward()
+            loss_sum.add_(loss.detach() * len(labels))
+        scaler.step(optimizer)
+        scaler.update()
+
+    step = Step(run, optimizer, loss_sum)
+    if device.type == "cpu" or precision is Precision.fp16:  # whose scaler decides on the host
+        return step
+    enter_training(model, moves_frozen_bn=moves_frozen_bn)
+    sizes = {min(batch_size, len(samples)), len(samples) % batch_size} - {0}
+    return _recorded(step, model, samples, sorted(sizes, reverse=True))
+
+
+def _recorded(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
+    """Return a step that replays CUDA graphs, one for each size of a batch; what recording trains is undone.
+
+    A small network's step is hundreds of kernels of a few microseconds, less than launching each takes; a graph
+    launches them all at once.
+    """
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]] = {}
+    aside = torch.cuda.Stream()
+    pool = None
+    for size in sizes:
+        inputs_B, labels_B = samples.take(torch.arange(size))
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP_STEPS):
+                step.run(inputs_B, labels_B)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        step.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph, pool=pool):
+            step.run(inputs_B, labels_B)
+        pool = graph.pool()
+        graphs[size] = (graph, inputs_B, labels_B)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(state[name])
+        for values in step.optimizer.state.values():  # of momentum, which then starts as it does without a graph
+            for value in values.values():
+                if isinstance(value, torch.Tensor):
+                    value.zero_()
+        step.loss_sum.zero_()
+
+    def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
+        graph, inputs, labels = graphs[len(labels_B)]  # the graph reads these two, wherever the batch came from
+        inputs.copy_(inputs_B, non_blocking=True)
+        labels.copy_(labels_B, non_blocking=True)
+        graph.replay()
+
+    return Step(run, step.optimizer, step.loss_sum)

@@ -1,0 +1,135 @@
+"""Low precision: where it is chosen, when it is not trusted, and what training makes of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import composed
+from torch import nn
+
+from dxa_tbs import trial
+from dxa_tbs.config import Precision
+from dxa_tbs.errors import Refusal
+from dxa_tbs.network import build_network
+from dxa_tbs.training.batches import build_normalisation, cross_entropy
+from dxa_tbs.training.precision import choose_precision
+from dxa_tbs.training.step_check import compare_steps, disagreement
+
+CPU = torch.device("cpu")
+PLAIN = build_normalisation([0.0] * 3, [1.0] * 3, CPU)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="asks Linux what the processor has")
+def test_auto_is_bf16_where_the_processor_has_it() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    expected = Precision.bf16 if {"avx512_bf16", "amx_tile"} & set(flags) else Precision.fp32
+    assert choose_precision(Precision.auto, CPU) is expected
+
+
+@pytest.mark.parametrize("asked", [Precision.tf32, Precision.fp16])
+def test_what_a_processor_lacks_is_refused(asked: Precision) -> None:
+    with pytest.raises(Refusal, match=f"trainer.precision={asked.value}: .* use auto"):
+        choose_precision(asked, CPU)
+
+
+def test_a_step_that_is_not_rounding_is_told() -> None:
+    logits, gradient = torch.tensor([[0.3], [-0.2]]), torch.tensor([1.0, -2.0, 0.5])
+    exact = (logits, gradient)
+    assert compare_steps(exact, (logits * 1.01, gradient * 1.01)) is None
+    for wrong in (
+        (logits * math.nan, gradient),
+        (logits, gradient * math.nan),
+        (logits, gradient * 0),
+        (logits, -gradient),
+        (logits, gradient * 2),
+        (logits + 1, gradient),
+    ):
+        text = compare_steps(exact, wrong)
+        assert text is not None and "gradients" in text
+
+
+class Cancels(nn.Sequential):
+    """Right in fp32; in bf16, which has 8 bits, what was added takes the rest with it."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = super().forward(images)
+        return nn.functional.linear(pooled + 1000, torch.ones(1, 1)) - 1000
+
+
+def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -> None:
+    network = build_network(*settings("model=model3", "approach=adhoc"), seed=0, trained=None).model
+    before = copy.deepcopy(network.state_dict())
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    assert disagreement(network, PLAIN, Precision.bf16) is None
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    torch.manual_seed(0)
+    assert disagreement(Cancels(), PLAIN, Precision.fp32) is None
+    assert disagreement(Cancels(), PLAIN, Precision.bf16) is not None
+
+
+def settings(*typed: str):  # type: ignore[no-untyped-def]
+    config = composed("trainer.device=cpu", *typed)
+    return config.model, config.approach, config.trainer
+
+
+def textures(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of fine or coarse noise, uint8 (N, 224, 224), and which is coarse."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    fine, coarse = rng.normal(128, 40, (count, 224, 224)), rng.normal(128, 40, (count, 56, 56))
+    images = np.where(labels[:, None, None] == 1, np.kron(coarse, np.ones((1, 4, 4))), fine)
+    return images.clip(0, 255).astype(np.uint8), labels
+
+
+def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Module]:
+    """Train as a run does, 20 batches of 4; return the loss of each, and the network."""
+    config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", f"trainer.precision={precision}")
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    pixels, labels = textures(20)
+    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
+    samples = trial.take_samples(learner, np.arange(20), labels)
+    step = trial.prepare_step(
+        learner, samples, approach=config.approach, trainer=config.trainer, optimizer=config.optimizer
+    )
+    learner.model.train()
+    losses = []
+    for index in torch.arange(20).split(4) * 4:
+        step.loss_sum.zero_()
+        step.run(*samples.take(index))
+        losses.append(step.loss_sum.item() / 4)
+    return losses, network.model
+
+
+@pytest.mark.parametrize("name", ["model1", "model3", "model4"])
+def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
+    config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
+    plain = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    optimizer = torch.optim.SGD(plain.model.parameters(), lr=config.optimizer.lr, momentum=config.optimizer.momentum)
+    pixels, labels = textures(20)
+    expected = []
+    plain.model.to(memory_format=torch.contiguous_format).train()  # channels-last BatchNorm of ATen's is less precise
+    for index in torch.arange(20).split(4) * 4:
+        images = torch.from_numpy(pixels[index]) / 255
+        loss = cross_entropy(plain.model(images[:, None].repeat(1, 3, 1, 1)), torch.from_numpy(labels[index]).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    losses, network = losses_of_20_steps(name, "fp32")
+    assert losses == pytest.approx(expected, abs=2e-4)
+    assert expected[-1] < expected[0]
+    for ours, theirs in zip(network.parameters(), plain.model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=2e-4)
+    low, _ = losses_of_20_steps(name, "bf16")
+    assert low == pytest.approx(expected, abs=0.03)
