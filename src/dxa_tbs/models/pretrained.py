@@ -27,13 +27,19 @@ BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout; on the CPU three times as fast: uniform draws are cheaper there than Bernoulli draws."""
+    """nn.Dropout; on the CPU five times as fast, where drawing random numbers takes longer than all the rest of a head.
+
+    16 random bits decide on each value, four values to a draw: `p` is met to within 1 / 131072, and what is left is
+    scaled by what was met.
+    """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0 or inputs.device.type != "cpu":
             return super().forward(inputs)
-        scale = torch.rand_like(inputs, dtype=torch.float32).ge_(self.p).div_(1 - self.p)
-        return inputs * scale.to(inputs.dtype)
+        draws = torch.empty((inputs.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: inputs.numel()].as_strided(inputs.shape, torch.empty_like(inputs).stride())
+        num_dropped = round(self.p * 65536)
+        return inputs * (bits >= num_dropped - 32768) * (65536 / (65536 - num_dropped))
 
 
 def build_pretrained(architecture: Architecture, *, dropout: float, backbone_dropout: float) -> nn.Module:
