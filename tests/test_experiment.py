@@ -93,6 +93,16 @@ def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
     assert "interpolates" in log
 
 
+def test_the_parts_of_the_time_of_ten_epochs_add_up_to_the_whole(tmp_path: Path, cache_dir: Path) -> None:
+    run_dir = run(tmp_path, cache_dir, *SMALL, "trainer.epochs=10", "trainer.patience=null")
+    timing = records.read_json(run_dir / "timing.json")
+    parts = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs_s")
+    assert sum(timing[name] for name in parts) == pytest.approx(timing["cold_10_epochs_s"], rel=0.02)
+    needed = timing["prepare_s"] + timing["compile_s"] + timing["train_10_epochs_s"]
+    assert timing["time_10_epochs_s"] == pytest.approx(needed)
+    assert timing["cores_busy_elsewhere"] >= 0
+
+
 def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path) -> None:
     again = evaluate(finished.parents[4], cache_dir, finished)
     ours, theirs = (records.read_table(folder / "predictions.csv") for folder in (finished, again))

@@ -104,7 +104,13 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
     place.mkdir(parents=True, exist_ok=True)
     (place / "thesis.txt").write_text("precious")
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=900
+        [*command, "--at-once", "2"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
     assert done.returncode == 1
     assert "skipped, finished already: outputs/quick/phantom_text/full/resnet18" in done.stdout

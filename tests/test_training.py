@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -24,9 +26,9 @@ from dxa_tbs.training.batches import (
     to_scores,
 )
 from dxa_tbs.training.checkpoint import load_weights, save_weights
-from dxa_tbs.training.device import choose_device, has_kernels
+from dxa_tbs.training.device import choose_device, has_kernels, place_inputs
 from dxa_tbs.training.fit import Epoch, Fitted, fit
-from dxa_tbs.training.step import build_optimizer, build_step
+from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, record_step
 from dxa_tbs.training.timing import ten_epochs
 
 CPU = torch.device("cpu")
@@ -59,7 +61,7 @@ def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
     settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
     settings |= changes
     optimizer = build_optimizer(model, "sgd", lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
-    step = build_step(model, optimizer, settings["train"], to_input=PLAIN.to_input, batch_size=8)
+    step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
     return fit(model, step=step, **settings), history
 
 
@@ -211,3 +213,58 @@ def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> No
     short = ten_epochs(epochs(9), num_train=100, parts_s=parts, epoch_ends_s=ends[:9])
     assert short["epochs_measured"] == 9
     assert {short[f"{name}_10_epochs_s"] for name in ("train", "val", "time", "cold")} == {None}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not sparse there unless asked to be")
+def test_a_million_images_are_read_from_the_disk_as_they_are_needed(tmp_path: Path) -> None:
+    shape = (1_000_000, 224, 224)  # 50 GB, of which the disk holds what was written
+    written = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, shape)
+    written[777_777] = 9
+    written.flush()
+    inputs = place_inputs(np.load(tmp_path / "images.npy", mmap_mode="r"), CPU)
+    samples = Samples(inputs, torch.arange(999_999, -1, -1), torch.arange(1_000_000) % 2)
+    before = psutil.Process().memory_info().rss
+    for index_B in torch.randperm(1_000_000)[: 40 * 24].split(24):
+        samples.take(index_B)
+    assert psutil.Process().memory_info().rss - before < 150 * 2**20
+    found, labels = samples.take(torch.tensor([222_222, 0]))
+    assert found.float().mean((1, 2)).tolist() == [9.0, 0.0]
+    assert labels.tolist() == [0, 0]
+
+
+def test_the_sizes_of_the_batches_of_an_epoch() -> None:
+    assert batch_sizes(1915, 24) == [24, 19]
+    assert batch_sizes(48, 24) == [24]
+    assert batch_sizes(5, 24) == [5]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_on_a_gpu_the_recorded_step_trains_as_the_written_one_the_small_last_batch_included(name: str) -> None:
+    device = torch.device("cuda", 0)
+    settings = {"lr": 0.01, "weight_decay": 0.0} | ({"momentum": 0.9} if name == "sgd" else {})
+    losses = {}
+    for place in (CPU, device):
+        model, normalise = Tiny().to(place), build_normalisation([0.0] * 3, [1.0] * 3, place)
+        train = easy(20)
+        train = Samples(train.inputs_M.to(place), train.rows_N.to(place), train.labels_N.to(place))
+        optimizer = build_optimizer(model, name, **settings)
+        step = build_step(model.train(), optimizer, to_input=normalise.to_input, device=place)
+        if place.type == "cuda":
+            step = record_step(step, model, train, batch_sizes(20, 8))
+        for index_B in torch.arange(20).split(8) * 7:
+            step.loss_sum.zero_()
+            step.run(*train.take(index_B))
+            losses.setdefault(place.type, []).append(step.loss_sum.item() / len(index_B))
+    assert losses["cuda"] == pytest.approx(losses["cpu"], abs=1e-3)
+
+
+@pytest.mark.gpu
+def test_batches_from_the_host_are_those_on_the_gpu() -> None:
+    device, train = torch.device("cuda", 0), easy(20)
+    resident = Samples(train.inputs_M.to(device), train.rows_N.to(device), train.labels_N.to(device))
+    streamed = Samples(train.inputs_M, train.rows_N, train.labels_N.to(device))
+    indices = torch.randperm(20).split(8)
+    assert not streamed.is_resident
+    for ours, theirs in zip(streamed.batches(indices), resident.batches(indices), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -127,24 +128,43 @@ def show(jobs: Sequence[Job]) -> str:
     return "\n".join([*lines, f"to do: {_clock(total_s)}{unknown}"])
 
 
-def run_all(jobs: Sequence[Job]) -> list[tuple[Job, str]]:
-    """Run what is not finished, going on after failures; return those, each with what went wrong."""
+def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
+    """Run what is not finished, going on after failures; return those, each with what went wrong.
+
+    Args:
+        at_once: runs side by side, each in a process of its own that has its share of the cores.
+    """
+    titles = [f"{number} of {len(jobs)}: {job.title}" for number, job in enumerate(jobs, start=1)]
+    if at_once == 1:
+        outcomes = [_run(job, title) for job, title in zip(jobs, titles, strict=True)]
+    else:
+        tasks = (joblib.delayed(_run)(job, title) for job, title in zip(jobs, titles, strict=True))
+        outcomes = joblib.Parallel(n_jobs=at_once, batch_size=1)(tasks)
+    return [(job, text) for job, text in zip(jobs, outcomes, strict=True) if text is not None]
+
+
+def _run(job: Job, title: str) -> str | None:
+    """Run one job unless it is finished; return in one line what went wrong, None: nothing."""
     from dxa_tbs.experiment import run_experiment  # here: what only shows the plan needs no pandas
 
-    failures = []
-    for number, job in enumerate(jobs, start=1):
-        log.info("%d of %d: %s", number, len(jobs), job.title)
-        try:
-            run_experiment(job.config, job.overrides)
-        except Exception as error:
-            text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
-            log.error("failed: %s: %s", job.title, text)
-            if not isinstance(error, Refusal):
-                log.debug("", exc_info=error)
-            if records.state(job.run_dir) in ("to do", "unfinished", "failed"):
-                records.mark_failed(job.run_dir, to_plain(job.config), error)
-            failures.append((job, text.splitlines()[0]))
-    return failures
+    _log_to_terminal()  # in a process of its own nothing is set up
+    log.info(title)
+    try:
+        run_experiment(job.config, job.overrides)
+    except Exception as error:
+        text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+        log.error("failed: %s: %s", job.title, text)
+        if not isinstance(error, Refusal):
+            log.debug("", exc_info=error)
+        if records.state(job.run_dir) in ("to do", "unfinished", "failed"):
+            records.mark_failed(job.run_dir, to_plain(job.config), error)
+        return text.splitlines()[0]
+    return None
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("dxa_tbs").setLevel(logging.INFO)
 
 
 def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
@@ -183,9 +203,11 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what is finished and what is to do, and stop")
     parser.add_argument("--quick", action="store_true", help="few synthetic patients, two epochs, no ImageNet weights")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs side by side on this machine")
     arguments = parser.parse_intermixed_args()
-    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("dxa_tbs").setLevel(logging.INFO)
+    if arguments.at_once < 1:
+        parser.error(f"--at-once {arguments.at_once}: give 1 or more")
+    _log_to_terminal()
     with one_line_refusals():
         register_schemas()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -193,7 +215,7 @@ def main() -> None:
         print(show(jobs), flush=True)
         if arguments.dry_run:
             return
-        failures = run_all(jobs)
+        failures = run_all(jobs, at_once=arguments.at_once)
         from dxa_tbs.report.paper_tables import write_paper
 
         root = Path(jobs[0].config.output_root, jobs[0].config.name)

@@ -22,7 +22,7 @@ from dxa_tbs.training.blocks import with_fast_blocks
 from dxa_tbs.training.device import place_inputs, synchronise
 from dxa_tbs.training.features import feature_maps, frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted, fit
-from dxa_tbs.training.step import Step, build_optimizer, build_step
+from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_step
 
 TOO_LITTLE_MEMORY = "the GPU has too little memory"
 
@@ -90,13 +90,14 @@ def prepare_step(
         step = build_step(
             learner.model,
             build_optimizer(learner.model, optimizer.name, **settings),
-            train,
             to_input=learner.to_input,
-            batch_size=trainer.batch_size,
+            device=learner.device,
             micro_batch_size=trainer.micro_batch_size,
-            moves_frozen_bn=moves_frozen_bn(approach),
             precision=learner.precision,
         )
+        if learner.device.type == "cuda" and learner.precision is not Precision.fp16:  # whose scaler asks the host
+            enter_training(learner.model, moves_frozen_bn=moves_frozen_bn(approach))
+            step = record_step(step, learner.model, train, batch_sizes(len(train), trainer.batch_size))
     synchronise(learner.device)
     return step
 

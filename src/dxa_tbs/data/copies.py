@@ -44,7 +44,7 @@ def load_with_copies(
             with replace_folder(entry) as folder:
                 _write(folder, pixels, plan, how, seed=seed)
     made = json.loads((entry / "sha256.json").read_text(encoding="utf-8"))
-    return np.load(entry / "images.npy", mmap_mode="c"), made
+    return np.load(entry / "images.npy", mmap_mode="r"), made
 
 
 def _write(folder: Path, pixels: np.ndarray, plan: pd.DataFrame, how: AugmentationConfig, *, seed: int) -> None:

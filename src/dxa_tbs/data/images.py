@@ -79,7 +79,7 @@ def load_images(
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
-    return Images(np.load(entry / "images.npy", mmap_mode="c"), notes["sha256"], notes["bits"])
+    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"])
 
 
 def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:

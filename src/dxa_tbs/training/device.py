@@ -8,6 +8,7 @@ import logging
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def place_inputs(inputs: np.ndarray, device: torch.device) -> torch.Tensor:
 
     Half of a GPU's free memory is left to the network.
     """
-    tensor = torch.from_numpy(inputs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor does anyone write
+        tensor = torch.from_numpy(inputs)
     if device.type == "cuda" and inputs.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         log.info("%.1f GB of images or features: more than the GPU has room for, read as needed", inputs.nbytes / 1e9)
         return tensor

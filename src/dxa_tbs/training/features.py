@@ -53,7 +53,7 @@ def frozen_features(
         if not was_cached:
             with replace_folder(entry) as folder:
                 _extract(stem.eval(), pixels, folder / "features.npy", normalise, precision)
-    return np.load(entry / "features.npy", mmap_mode="c"), was_cached
+    return np.load(entry / "features.npy", mmap_mode="r"), was_cached
 
 
 def feature_maps(stored: torch.Tensor) -> torch.Tensor:

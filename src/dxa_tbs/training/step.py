@@ -51,21 +51,18 @@ def enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
 def build_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    samples: Samples,
     *,
     to_input: ToInput,
-    batch_size: int,
+    device: torch.device,
     micro_batch_size: int | None = None,
-    moves_frozen_bn: bool = False,
     precision: Precision = Precision.fp32,
 ) -> Step:
-    """Return the step of training, on a GPU recorded for the batches that `samples` make.
+    """Return the step as it is written.
 
     Args:
         micro_batch_size: images at once, their gradients summed up to a batch; None: the whole batch.
         precision: of convolutions and matrix products; fp16 scales the loss, so that small gradients do not vanish.
     """
-    device = samples.labels_N.device
     loss_sum = torch.zeros((), device=device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)
 
@@ -81,16 +78,18 @@ def build_step(
         scaler.step(optimizer)
         scaler.update()
 
-    step = Step(run, optimizer, loss_sum)
-    if device.type == "cpu" or precision is Precision.fp16:  # whose scaler decides on the host
-        return step
-    enter_training(model, moves_frozen_bn=moves_frozen_bn)
-    sizes = {min(batch_size, len(samples)), len(samples) % batch_size} - {0}
-    return _recorded(step, model, samples, sorted(sizes, reverse=True))
+    return Step(run, optimizer, loss_sum)
 
 
-def _recorded(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
+def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
+    """Return the sizes that batches of an epoch have, largest first: the last one may be smaller."""
+    return sorted({min(batch_size, num_samples), num_samples % batch_size} - {0}, reverse=True)
+
+
+def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
     """Return a step that replays CUDA graphs, one for each size of a batch; what recording trains is undone.
+
+    The model must be in training mode already.
 
     A small network's step is hundreds of kernels of a few microseconds, less than launching each takes; a graph
     launches them all at once.
