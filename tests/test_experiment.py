@@ -93,6 +93,7 @@ def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
     assert "interpolates" in log
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_time_of_ten_epochs_add_up_to_the_whole(tmp_path: Path, cache_dir: Path) -> None:
     run_dir = run(tmp_path, cache_dir, *SMALL, "trainer.epochs=10", "trainer.patience=null")
     timing = records.read_json(run_dir / "timing.json")

@@ -17,7 +17,7 @@ from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.network import build_network
 from dxa_tbs.training.batches import build_normalisation, cross_entropy
-from dxa_tbs.training.precision import choose_precision
+from dxa_tbs.training.precision import choose_precision, lowered, with_frozen_lowered
 from dxa_tbs.training.step_check import compare_steps, disagreement
 
 CPU = torch.device("cpu")
@@ -76,6 +76,22 @@ def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -
     torch.manual_seed(0)
     assert disagreement(Cancels(), PLAIN, Precision.fp32) is None
     assert disagreement(Cancels(), PLAIN, Precision.bf16) is not None
+
+
+def test_frozen_layers_kept_in_bf16_give_what_autocast_makes_of_them_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Dropout(0.4), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2))
+    layers[1].requires_grad_(False)
+    low = with_frozen_lowered(layers, Precision.bf16)
+    assert low[3] is layers[3]
+    assert (layers[1].weight.dtype, low[1].weight.dtype) == (torch.float32, torch.bfloat16)
+    outputs = []
+    for network in (layers, low):
+        torch.manual_seed(1)
+        with lowered(CPU, Precision.bf16):
+            outputs.append(network(torch.linspace(-1, 1, 8 * 64).view(8, 64)))
+    assert torch.equal(*outputs)
+    assert with_frozen_lowered(layers, Precision.fp32) is layers
 
 
 def settings(*typed: str):  # type: ignore[no-untyped-def]

@@ -108,7 +108,8 @@ def build_network(
         )
     network = network.to(device).to(memory_format=torch.channels_last)
     normalise = build_normalisation(model.input_mean, model.input_std, device)
-    precision = _checked(precision, trainer.precision, network, normalise)
+    if trained is None:
+        precision = _checked(precision, trainer.precision, network, normalise)
     return Network(network, normalise, weights, is_as_meant, precision)
 
 

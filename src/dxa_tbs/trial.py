@@ -22,6 +22,7 @@ from dxa_tbs.training.blocks import with_fast_blocks
 from dxa_tbs.training.device import place_inputs, synchronise
 from dxa_tbs.training.features import feature_maps, frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted, fit
+from dxa_tbs.training.precision import with_frozen_lowered
 from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_step
 
 TOO_LITTLE_MEMORY = "the GPU has too little memory"
@@ -61,6 +62,7 @@ def build_learner(
             features, was_cached = frozen_features(
                 stem, pixels, sha256, normalise=normalise, precision=precision, cache_dir=cache_dir
             )
+        tail = with_frozen_lowered(tail, precision)
         return Learner(tail, place_inputs(features, device), feature_maps, device, precision, was_cached)
     inputs, model, to_input = place_inputs(pixels, device), network.model, normalise.to_input
     if device.type == "cpu" and isinstance(model, nn.Sequential):

@@ -112,7 +112,7 @@ def predict_logits(
     model.eval()
     device = samples.labels_N.device
     with lowered(device, precision):
-        indices = torch.arange(len(samples)).split(EVAL_BATCH_SIZE[device.type])
+        indices = torch.arange(len(samples), device=samples.rows_N.device).split(EVAL_BATCH_SIZE[device.type])
         return torch.cat([model(to_input(inputs)).float() for inputs, _ in samples.batches(indices)])
 
 

@@ -43,6 +43,7 @@ def choose_device(name: str) -> torch.device:
             f"trainer.device={name}: this build of torch has no code for {torch.cuda.get_device_name(device)} (compute "
             f"capability {capability[0]}.{capability[1]}): install an older build (README, GPU), or use cpu"
         )
+    torch.cuda.set_device(device)  # where streams and graphs are made
     return device
 
 

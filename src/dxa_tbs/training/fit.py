@@ -94,7 +94,8 @@ def fit(
         for number in range(1, epochs + 1):
             start = _now(device)
             enter_training(model, moves_frozen_bn=moves_frozen_bn)
-            train_loss = _train_epoch(train, step, torch.randperm(len(train), generator=order).split(batch_size), bar)
+            shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
+            train_loss = _train_epoch(train, step, shuffled.split(batch_size), bar)
             middle = _now(device)
             val_loss, val_auc = _validate(model, val, to_input, precision, auc)
             epoch = Epoch(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
+
 import torch
+from torch import nn
 
 from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
@@ -41,6 +45,21 @@ def compute_exactly(precision: Precision) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = precision is Precision.tf32
     torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
+
+
+def with_frozen_lowered(layers: nn.Sequential, precision: Precision) -> nn.Sequential:
+    """Return the layers, those that do not train as copies in a low precision: what autocast makes of them each time.
+
+    AlexNet has 54 million weights between the cut and its last layer: to round them takes half of a step.
+    """
+    if precision not in LOW:
+        return layers
+
+    def lower(layer: nn.Module) -> nn.Module:
+        is_frozen = not any(parameter.requires_grad for parameter in layer.parameters())
+        return copy.deepcopy(layer).to(LOW[precision]) if is_frozen else layer
+
+    return nn.Sequential(OrderedDict((name, lower(layer)) for name, layer in layers.named_children()))
 
 
 def lowered(device: torch.device, precision: Precision) -> torch.autocast:

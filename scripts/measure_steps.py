@@ -1,0 +1,150 @@
+"""What one training step takes, in every way it could be computed: python scripts/measure_steps.py
+
+Of the nine networks trained whole, at their batch: milliseconds of a step, seconds to record it, and the GPU memory it
+needs, by precision and memory format, as it is written and recorded as a CUDA graph, with and without
+cudnn.benchmark; then the pass that computes frozen features, by batch. Random images: of the results only the time
+means anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from benchmark import EXPERIMENTS, batch_size
+from reference_model import build_reference
+
+from dxa_tbs.config import Precision
+from dxa_tbs.errors import Refusal
+from dxa_tbs.models.pretrained import cut_at_dropout
+from dxa_tbs.training.batches import Samples, build_normalisation
+from dxa_tbs.training.device import choose_device, keep_freed_memory, synchronise
+from dxa_tbs.training.precision import choose_precision, compute_exactly, lowered
+from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, record_step
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@dataclass(frozen=True)
+class Way:
+    precision: Precision
+    is_channels_last: bool
+    is_recorded: bool
+    benchmarks_kernels: bool
+
+    def __str__(self) -> str:
+        parts = [self.precision.value, "channels last" if self.is_channels_last else "channels first"]
+        parts += ["recorded"] * self.is_recorded + ["cudnn.benchmark"] * self.benchmarks_kernels
+        return ", ".join(parts)
+
+
+def ways(device: torch.device) -> Iterator[Way]:
+    """Yield those this device has."""
+    on_gpu = device.type == "cuda"
+    for precision in (Precision.fp32, Precision.tf32, Precision.bf16):
+        try:
+            choose_precision(precision, device)
+        except Refusal:
+            continue
+        for options in itertools.product(
+            (False, True), (False, True) if on_gpu else (False,), (False, True) if on_gpu else (False,)
+        ):
+            yield Way(precision, *options)
+
+
+def measure_step(name: str, approach: str, way: Way, device: torch.device, num_steps: int) -> str:
+    """Return the cells of a row: median milliseconds of a step, seconds to record, MiB of GPU memory."""
+    compute_exactly(way.precision)
+    torch.backends.cudnn.benchmark = way.benchmarks_kernels
+    torch.manual_seed(0)
+    size = batch_size(name)
+    memory_format = torch.channels_last if way.is_channels_last else torch.contiguous_format
+    model = build_reference(name, approach).to(device).to(memory_format=memory_format).train()
+    pixels = torch.randint(0, 256, (2 * size + size // 2, 224, 224), dtype=torch.uint8, device=device)
+    rows = torch.arange(len(pixels), device=device)
+    samples = Samples(pixels, rows, (rows % 2).float())
+    normalise = build_normalisation(MEAN, STD, device)
+    optimizer = build_optimizer(model, "sgd", lr=1e-4, momentum=0.9, weight_decay=0.0)
+    step = build_step(
+        model,
+        optimizer,
+        to_input=lambda batch: normalise.to_input(batch).contiguous(memory_format=memory_format),
+        device=device,
+        precision=way.precision,
+    )
+    start = time.perf_counter()
+    if way.is_recorded:
+        torch.cuda.reset_peak_memory_stats()
+        step = record_step(step, model, samples, batch_sizes(len(samples), size))
+    synchronise(device)
+    record_s = time.perf_counter() - start
+    taken_ms = []
+    for number in range(num_steps + 2):
+        batch = samples.take(torch.arange(size) + size * (number % 2))
+        synchronise(device)
+        start = time.perf_counter()
+        step.run(*batch)
+        synchronise(device)
+        taken_ms.append(1000 * (time.perf_counter() - start))
+    memory = f"{torch.cuda.max_memory_reserved() / 2**20:.0f}" if device.type == "cuda" else ""
+    median_ms = statistics.median(taken_ms[2:])
+    return f"{median_ms:.2f} | {min(taken_ms[2:]):.2f} | {1000 * size / median_ms:.0f} | {record_s:.1f} | {memory}"
+
+
+@torch.inference_mode()
+def measure_features(name: str, size: int, device: torch.device, precision: Precision) -> tuple[float, torch.Tensor]:
+    """Return images per second of the frozen part in batches of this size, and its features of the first images."""
+    compute_exactly(precision)
+    torch.manual_seed(0)
+    stem, _ = cut_at_dropout(build_reference(name, "head").to(device).to(memory_format=torch.channels_last))
+    normalise = build_normalisation(MEAN, STD, device)
+    pixels = torch.randint(0, 256, (size, 224, 224), dtype=torch.uint8, device=device)
+    taken_s = []
+    for _ in range(4):
+        synchronise(device)
+        start = time.perf_counter()
+        with lowered(device, precision):
+            features = stem.eval()(normalise.to_input(pixels))
+        synchronise(device)
+        taken_s.append(time.perf_counter() - start)
+    return size / min(taken_s[1:]), features[:16].float()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="default: all nine")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"))
+    arguments = parser.parse_args()
+    device = choose_device("auto")
+    keep_freed_memory()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "| network | computed in | ms a step | at least | images/s | s to record | MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    chosen = [
+        (name, approach) for name, approach in EXPERIMENTS if approach != "head" and name in (arguments.models or name)
+    ]
+    for (name, approach), way in itertools.product(chosen, ways(device)):
+        lines.append(f"| {name} {approach} | {way} | {measure_step(name, approach, way, device, arguments.steps)} |")
+        print(lines[-1], flush=True)
+    lines += ["", "| frozen part | batch | images/s | largest difference from batch 16 |", "|---|---|---|---|"]
+    precision = choose_precision(Precision.auto, device)
+    for name in (name for name, approach in chosen if approach == "full"):
+        _, reference = measure_features(name, 16, device, precision)
+        for size in (16, 24, 64, 256):
+            images_per_s, features = measure_features(name, size, device, precision)
+            lines.append(f"| {name} | {size} | {images_per_s:.0f} | {(features - reference).abs().max():.1e} |")
+            print(lines[-1], flush=True)
+    (arguments.out / "steps.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
