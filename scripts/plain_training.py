@@ -6,29 +6,25 @@ that stay alive, pinned memory on a GPU, torch's own defaults (which allow TF32 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import torch
-from reference_model import build_reference, build_sgd, enter_training, loss_of
+from reference_model import build_reference, build_sgd, parser
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+
+from dxa_tbs.training.batches import cross_entropy
+from dxa_tbs.training.step import enter_training
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="folder with train/ and val/, each with a folder per class")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--approach", required=True)
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--workers", type=int, default=2)
+    arguments = options.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     transform = transforms.Compose([transforms.Grayscale(3), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
@@ -49,12 +45,12 @@ def main() -> None:
     epochs = []
     for _ in range(arguments.epochs):
         start = time.perf_counter()
-        enter_training(model)
+        enter_training(model, moves_frozen_bn=False)
         total = 0.0
         for images, labels in train:
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             optimizer.zero_grad()
-            loss = loss_of(model(images), labels)
+            loss = cross_entropy(model(images), labels.float())
             loss.backward()
             optimizer.step()
             total += loss.item() * len(images)
@@ -63,7 +59,7 @@ def main() -> None:
         with torch.no_grad():
             for images, labels in val:
                 images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-                loss_of(model(images), labels).item()
+                cross_entropy(model(images), labels.float()).item()
         epochs.append({"train_s": middle - start, "val_s": time.perf_counter() - middle})
     print(json.dumps({"epochs": epochs}))
 

@@ -1,7 +1,11 @@
-"""What the two reference scripts share: the networks in their plain form, and the paper's optimizer."""
+"""What the two reference scripts share: their arguments, the networks as plain modules, and the paper's optimizer.
+
+The networks' dropout is the product's own, five times as fast on a CPU as torch's: the scripts profit from it.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -13,6 +17,16 @@ from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.models.pretrained import build_pretrained, freeze_backbone
 
 MODELS = Path(__file__).parents[1] / "conf" / "model"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("root", type=Path, help="folder with train/ and val/, each with a folder per class")
+    arguments.add_argument("--model", required=True)
+    arguments.add_argument("--approach", required=True)
+    arguments.add_argument("--epochs", type=int, required=True)
+    arguments.add_argument("--batch-size", type=int, required=True)
+    return arguments
 
 
 def build_reference(name: str, approach: str) -> nn.Module:
@@ -30,18 +44,3 @@ def build_reference(name: str, approach: str) -> nn.Module:
 def build_sgd(model: nn.Module) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.SGD(trained, lr=1e-4, momentum=0.9)
-
-
-def enter_training(model: nn.Module) -> None:
-    """Switch to training; BatchNorm layers that are frozen stay as they are, as in the product's default."""
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-            module.eval()
-
-
-def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of one logit, or of two, per image."""
-    if logits.shape[1] == 1:
-        return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
-    return nn.functional.cross_entropy(logits, labels)

@@ -6,7 +6,6 @@ cudnn.benchmark; no waiting for the device within an epoch. The frozen part of a
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -14,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from reference_model import build_reference, build_sgd, enter_training, loss_of
+from reference_model import build_reference, build_sgd, parser
+
+from dxa_tbs.training.batches import cross_entropy
+from dxa_tbs.training.step import enter_training
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVAL_BATCH_SIZE = 64
@@ -25,17 +27,11 @@ def read_images(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     files = [(path, label) for label, parent in enumerate(folders) for path in sorted(parent.iterdir())]
     pixels = np.stack([np.asarray(Image.open(path)) for path, _ in files])
-    return torch.from_numpy(pixels).unsqueeze(1), torch.tensor([label for _, label in files])
+    return torch.from_numpy(pixels).unsqueeze(1), torch.tensor([float(label) for _, label in files])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="folder with train/ and val/, each with a folder per class")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--approach", required=True)
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__).parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     (train_x, train_y), (val_x, val_y) = (
@@ -63,12 +59,12 @@ def main() -> None:
     epochs = []
     for _ in range(arguments.epochs):
         start = now()
-        enter_training(model)
+        enter_training(model, moves_frozen_bn=False)
         total = torch.zeros((), device=device)
         for index in torch.randperm(len(train_y), device=device).split(arguments.batch_size):
             optimizer.zero_grad(set_to_none=True)
             with autocast:
-                loss = loss_of(model(prepared(train_x[index])), train_y[index])
+                loss = cross_entropy(model(prepared(train_x[index])), train_y[index])
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(index)
@@ -76,7 +72,7 @@ def main() -> None:
         model.eval()
         with torch.no_grad(), autocast:
             logits = [model(prepared(pixels)) for pixels in val_x.split(EVAL_BATCH_SIZE)]
-            loss_of(torch.cat(logits), val_y).item()
+            cross_entropy(torch.cat(logits), val_y).item()
         epochs.append({"train_s": middle - start, "val_s": now() - middle})
     print(json.dumps({"epochs": epochs}))
 

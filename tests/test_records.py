@@ -14,6 +14,7 @@ import pytest
 from conftest import composed
 
 from dxa_tbs import records
+from dxa_tbs.cache import replace_folder
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 
@@ -121,11 +122,11 @@ def test_numbers_survive_and_nan_becomes_null(tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), records.replace_folder(tmp_path / "entry") as scratch:
+    with pytest.raises(RuntimeError), replace_folder(tmp_path / "entry") as scratch:
         (scratch / "half").write_text("")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    with records.replace_folder(tmp_path / "entry") as scratch:
+    with replace_folder(tmp_path / "entry") as scratch:
         (scratch / "whole").write_text("")
     assert [path.name for path in tmp_path.rglob("*")] == ["entry", "whole"]
 

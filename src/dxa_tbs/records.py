@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,17 +173,6 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV; floats in full, so that every number can be recomputed from it."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
-
-
-@contextlib.contextmanager
-def replace_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder`, which must not exist, once all went well."""
-    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        yield scratch
-        scratch.replace(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def sha256_of_array(array: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import PIL
-from filelock import FileLock
 
+from dxa_tbs.cache import cached_folder
 from dxa_tbs.config import AugmentationConfig
 from dxa_tbs.data.augment import augment
-from dxa_tbs.records import replace_folder, sha256_of_array
+from dxa_tbs.records import sha256_of_array
 
 VERSION = 1  # raise when a change moves a pixel: cached copies then count as stale
 
@@ -38,16 +38,13 @@ def load_with_copies(
     """
     recipe = {"version": VERSION, "originals": list(sha256), "copies": plan["image_id"].tolist(), "seed": seed}
     recipe |= {"how": repr(dataclasses.asdict(how)), "libraries": [np.__version__, PIL.__version__]}
-    entry = cache_dir / f"copies-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]}"
-    with FileLock(f"{entry}.lock"):
-        if not entry.is_dir():
-            with replace_folder(entry) as folder:
-                _write(folder, pixels, plan, how, seed=seed)
+    write = functools.partial(_write, pixels=pixels, plan=plan, how=how, seed=seed)
+    entry, _ = cached_folder(cache_dir, "copies", recipe, write)
     made = json.loads((entry / "sha256.json").read_text(encoding="utf-8"))
     return np.load(entry / "images.npy", mmap_mode="r"), made
 
 
-def _write(folder: Path, pixels: np.ndarray, plan: pd.DataFrame, how: AugmentationConfig, *, seed: int) -> None:
+def _write(folder: Path, *, pixels: np.ndarray, plan: pd.DataFrame, how: AugmentationConfig, seed: int) -> None:
     shape = (len(pixels) + len(plan), *pixels.shape[1:])
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     images[: len(pixels)] = pixels

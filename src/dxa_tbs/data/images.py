@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,16 +14,16 @@ import joblib
 import numpy as np
 import pandas as pd
 import scipy
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from dxa_tbs.cache import cached_folder
 from dxa_tbs.config import Fit
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.frames import UnusableImage, decode, is_deep
 from dxa_tbs.data.phantom import render
 from dxa_tbs.errors import Refusal
-from dxa_tbs.records import replace_folder, sha256_of_array, sha256_of_file
+from dxa_tbs.records import sha256_of_array, sha256_of_file
 
 log = logging.getLogger("dxa_tbs.data")
 
@@ -69,13 +70,8 @@ def load_images(
     rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
     recipe["libraries"] = [np.__version__, scipy.__version__]  # they may render a phantom otherwise
-    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]
-    entry = cache_dir / f"images-{key}"
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir / f"images-{key}.lock"):
-        if not entry.is_dir():
-            with replace_folder(entry) as folder:
-                _build_entry(folder, table, rois, fit=fit, bits=bits)
+    write = functools.partial(_build_entry, table=table, rois=rois, fit=fit, bits=bits)
+    entry, _ = cached_folder(cache_dir, "images", recipe, write)
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
@@ -120,7 +116,7 @@ def resize_frame(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
 
 
-def _build_entry(folder: Path, table: pd.DataFrame, rois: np.ndarray, *, fit: Fit, bits: int | None) -> None:
+def _build_entry(folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, bits: int | None) -> None:
     """Write images.npy, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
     deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]

@@ -60,19 +60,20 @@ class Block(nn.Module):
             memory_format=torch.channels_last
         )
         norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
-        if not norm.training:
-            return cast(
-                torch.Tensor,
-                PooledNorm.apply(maps_BCHW, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps),
-            )
-        with torch.no_grad():
-            mean_C, var_C = channel_statistics(maps_BCHW)
-            count = maps_BCHW.numel() // len(mean_C)
-            norm.running_mean.lerp_(mean_C, norm.momentum)
-            norm.running_var.lerp_(var_C * (count / (count - 1)), norm.momentum)
-            cast(torch.Tensor, norm.num_batches_tracked).add_(1)
+        mean_C, var_C = _moved_statistics(norm, maps_BCHW) if norm.training else (norm.running_mean, norm.running_var)
         return cast(torch.Tensor, PooledNorm.apply(maps_BCHW, norm.weight, norm.bias, mean_C, var_C, norm.eps))
+
+
+@torch.no_grad()
+def _moved_statistics(norm: nn.BatchNorm2d, maps_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and biased variance of a batch, and let the running ones follow, as BatchNorm does."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+    mean_C, var_C = channel_statistics(maps_BCHW)
+    count = maps_BCHW.numel() // len(mean_C)
+    norm.running_mean.lerp_(mean_C, norm.momentum)
+    norm.running_var.lerp_(var_C * (count / (count - 1)), norm.momentum)
+    cast(torch.Tensor, norm.num_batches_tracked).add_(1)
+    return mean_C, var_C
 
 
 class PooledNorm(torch.autograd.Function):

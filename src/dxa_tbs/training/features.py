@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
+from dxa_tbs.cache import cached_folder
 from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.records import replace_folder
 from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
 from dxa_tbs.training.precision import lowered
 
@@ -47,12 +46,8 @@ def frozen_features(
     Raises:
         Refusal: the disk has no room.
     """
-    entry = cache_dir / f"features-{_key(stem, sha256, normalise, precision)}"
-    with FileLock(f"{entry}.lock"):
-        was_cached = entry.is_dir()
-        if not was_cached:
-            with replace_folder(entry) as folder:
-                _extract(stem.eval(), pixels, folder / "features.npy", normalise, precision)
+    write = functools.partial(_extract, stem.eval(), pixels, normalise=normalise, precision=precision)
+    entry, was_cached = cached_folder(cache_dir, "features", _recipe(stem, sha256, normalise, precision), write)
     return np.load(entry / "features.npy", mmap_mode="r"), was_cached
 
 
@@ -63,7 +58,9 @@ def feature_maps(stored: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normalisation, precision: Precision) -> None:
+def _extract(
+    stem: nn.Module, pixels: np.ndarray, folder: Path, *, normalise: Normalisation, precision: Precision
+) -> None:
     device = normalise.scale_C.device
     stored = None
     with tqdm(total=len(pixels), desc="features", unit="image", disable=None, leave=False) as bar:
@@ -76,13 +73,13 @@ def _extract(stem: nn.Module, pixels: np.ndarray, path: Path, normalise: Normali
             features = (made.view(torch.int16) if made.dtype == torch.bfloat16 else made).cpu().numpy()
             if stored is None:
                 shape = (len(pixels), *features.shape[1:])
-                _require_room(path.parent, features[0].nbytes * len(pixels))
-                stored = np.lib.format.open_memmap(path, "w+", features.dtype, shape)
+                _require_room(folder, features[0].nbytes * len(pixels))
+                stored = np.lib.format.open_memmap(folder / "features.npy", "w+", features.dtype, shape)
             stored[start : start + len(batch)] = features
             bar.update(len(batch))
     assert stored is not None
     stored.flush()
-    log.info("features: %d images, %.0f MB in %s", len(pixels), stored.nbytes / 1e6, path.parent.parent)
+    log.info("features: %d images, %.0f MB in %s", len(pixels), stored.nbytes / 1e6, folder.parent)
 
 
 def _require_room(folder: Path, num_bytes: int) -> None:
@@ -94,14 +91,15 @@ def _require_room(folder: Path, num_bytes: int) -> None:
         )
 
 
-def _key(stem: nn.Module, sha256: Sequence[str], normalise: Normalisation, precision: Precision) -> str:
+def _recipe(
+    stem: nn.Module, sha256: Sequence[str], normalise: Normalisation, precision: Precision
+) -> dict[str, object]:
     weights = hashlib.sha256(repr(stem).encode())
     for tensor in stem.state_dict().values():
         weights.update(tensor.cpu().contiguous().numpy().tobytes())
-    recipe = {
+    return {
         "images": list(sha256),
         "stem": weights.hexdigest(),
         "normalisation": [normalise.scale_C.tolist(), normalise.shift_C.tolist()],
         "computed_by": [torch.__version__, normalise.scale_C.device.type, precision.value],
     }
-    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]
