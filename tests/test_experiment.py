@@ -20,7 +20,7 @@ from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.report.paper_tables import write_paper
+from dxa_tbs.report.build import write_report
 from dxa_tbs.training.batches import build_normalisation, to_scores
 
 FILES = {
@@ -253,7 +253,7 @@ def test_real_folds_are_pooled_in_the_tables(tmp_path: Path, cache_dir: Path) ->
     typed = (*folds, "model=model3", "trainer.epochs=1", "trainer.device=cpu", "augmentation=none")
     for fold in range(3):
         run(tmp_path, cache_dir, *typed, f"split.fold={fold}")
-    write_paper(tmp_path)
+    write_report(tmp_path)
     table = pd.read_csv(tmp_path / "tables/table_v.csv")
     assert table["n"].unique().tolist() == [36]
     assert table.set_index("metric").loc["tp", "value"] + table.set_index("metric").loc["fn", "value"] == 12

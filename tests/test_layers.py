@@ -71,7 +71,7 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
         "phantom",
         "checks",
         "experiment",
-        "report.paper_tables",
+        "report.build",
         "records",
         "report.tables",
         "evaluation.metrics",

@@ -25,7 +25,7 @@ TINY = ["dataset.num_normal=14", "dataset.num_degraded=10", "trainer.epochs=1", 
 def test_fourteen_experiments_in_the_papers_order_for_every_seed() -> None:
     jobs = plan(["seed=0,3", "model.input_std=[1,1,1]"])
     assert [(job.config.approach.name, job.config.model.name) for job in jobs] == EXPERIMENTS * 2
-    assert [job.config.seed for job in jobs] == [0] * 14 + [3] * 14
+    assert [job.config.seed for job in jobs] == [0] * 15 + [3] * 15
     assert len({job.run_dir for job in jobs}) == 28
     assert jobs[0].config.trainer.epochs == 50
     assert jobs[9].config.trainer.epochs == 20
@@ -66,7 +66,7 @@ def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kin
 
 def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path: Path) -> None:
     jobs = plan([f"output_root={tmp_path}"])
-    assert show(jobs).count("not measured yet") == 14
+    assert show(jobs).count("not measured yet") == 15
     for job, change in ((jobs[10], {}), (jobs[4], {"trainer": {"epochs": 1}})):
         config = to_plain(job.config)
         config["trainer"] |= change.get("trainer", {})
@@ -93,7 +93,7 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
     environment = os.environ | {"HYDRA_FULL_ERROR": "0"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        assert any("2 of 14" in line for line in running.stdout)
+        assert any("2 of 15" in line for line in running.stdout)
         running.send_signal(signal.SIGKILL)
     root = tmp_path / "outputs/quick/phantom_text"
     blocked = next((root / "full/resnet18").iterdir()).name

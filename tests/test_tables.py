@@ -16,9 +16,9 @@ from sklearn import metrics
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
+from dxa_tbs.report.build import write_report
 from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
-from dxa_tbs.report.paper_tables import write_paper
 from dxa_tbs.report.runs import gather_experiments, read_run
 
 NUM_IMAGES = {
@@ -52,7 +52,7 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
         "synthetic": False,
         "initialisation": None if "filters" in config["model"] else config["model"]["weights"],
         "trainable_parameters": 3_400_081,
-        "thresholds": {"fixed": 0.5},
+        "thresholds": {"fixed": 0.5, "val_f1": 0.4},
         "num_images": NUM_IMAGES,
         "warnings": [],
     }
@@ -74,7 +74,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store_run(root, "model=model2", finished=False)
     failed = store_run(root, "model=resnet18", "approach=head", finished=False)
     records.write_json(failed / records.FAILED, {"error": "no room on the disk"})
-    write_paper(root)
+    write_report(root)
     return root
 
 
@@ -162,7 +162,7 @@ def test_the_printed_auc_is_that_of_the_calls_where_the_arithmetic_says_so(outpu
 def test_stored_runs_give_the_stored_tables_byte_for_byte(tmp_path: Path) -> None:
     """Runs of the quick reproduction, one of them interrupted and one failed; two experiments have two seeds."""
     shutil.copytree(GOLDEN / "outputs", tmp_path / "outputs")
-    write_paper(tmp_path / "outputs")
+    write_report(tmp_path / "outputs")
     made = {path.name: path.read_bytes() for path in (tmp_path / "outputs/tables").iterdir()}
     stored = {path.name: path.read_bytes() for path in (GOLDEN / "tables").iterdir()}
     assert made.keys() == stored.keys()
@@ -205,9 +205,9 @@ def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
             records.write_table(run_dir / name, table.iloc[fold::3])
         if fold == 1:
             with pytest.raises(Refusal, match="no complete experiment") as refusal:
-                write_paper(tmp_path)
+                write_report(tmp_path)
             assert "only 0, 1 of 3 are finished" in refusal.value.details[0]
-    write_paper(tmp_path)
+    write_report(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
     assert table["seeds"].unique().tolist() == [1]
@@ -222,7 +222,7 @@ def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_cou
     config = records.read_config(strange)
     config["approach"]["name"] = "mine"
     records.write_yaml(strange / records.CONFIG, config)
-    text = write_paper(tmp_path)
+    text = write_report(tmp_path)
     assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
     for line in (
         f"the same experiment as runs/phantom/adhoc/model1/seed0 again: {twin.relative_to(tmp_path).as_posix()}",
@@ -239,7 +239,7 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
         records.write_json(run_dir / records.METRICS, facts | {"weights_sha256": name, "evaluated_run": name})
         config = records.read_config(run_dir) | {"name": "external"}
         records.write_yaml(run_dir / records.CONFIG, config)
-    text = write_paper(tmp_path)
+    text = write_report(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
     assert table["number"].unique().tolist() == [1, 2]
@@ -249,11 +249,11 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
 def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     store_run(tmp_path, "model=model1")
     other = store_run(tmp_path, "model=squeezenet", "approach=full")
-    write_paper(tmp_path)
+    write_report(tmp_path)
     assert (tmp_path / "tables/table_iii.csv").is_file()
     (tmp_path / "tables/my_notes.txt").write_text("precious")
     shutil.rmtree(other)
-    write_paper(tmp_path)
+    write_report(tmp_path)
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert "table_v.csv" in names
     assert "my_notes.txt" in names
@@ -281,7 +281,7 @@ def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None
         run_dir = store_run(tmp_path, f"model={model}")
         table = pd.read_csv(run_dir / "predictions.csv")
         records.write_table(run_dir / "predictions.csv", table[table["label"] == 0])
-    write_paper(tmp_path)
+    write_report(tmp_path)
     table = numbers(tmp_path, "table_v").set_index(["model", "metric"])["value"]
     assert math.isnan(table["model1", "auc"])
     assert 0 < table["model1", "specificity"] < 1
@@ -291,7 +291,7 @@ def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
     for seed in range(3):
         for model in ("model1", "model2"):
             store_run(tmp_path, f"model={model}", f"seed={seed}")
-    write_paper(tmp_path)
+    write_report(tmp_path)
     table = numbers(tmp_path, "stability").set_index("experiment")
     f1 = numbers(tmp_path, "table_v").query("metric == 'f1'").set_index("model")
     assert table["best_in"].sum() == 3
@@ -302,7 +302,7 @@ def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
 def test_the_same_runs_give_the_same_bytes(outputs: Path) -> None:
     files = [path for folder in ("tables", "figures") for path in sorted((outputs / folder).iterdir())]
     before = {path: path.read_bytes() for path in files}
-    write_paper(outputs)
+    write_report(outputs)
     assert {path: path.read_bytes() for path in files} == before
     assert {path.suffix for path in files} == {".csv", ".md", ".tex", ".png", ".pdf"}
 
@@ -319,10 +319,10 @@ def test_latex_is_balanced_and_escaped(outputs: Path) -> None:
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no finished run"):
-        write_paper(tmp_path)
+        write_report(tmp_path)
     store_run(tmp_path, "model=model2", finished=False)
     with pytest.raises(Refusal) as refusal:
-        write_paper(tmp_path)
+        write_report(tmp_path)
     assert refusal.value.details == ("not finished: runs/phantom/adhoc/model2/seed0",)
     with pytest.raises(Refusal, match="no such folder"):
-        write_paper(tmp_path / "nowhere")
+        write_report(tmp_path / "nowhere")

@@ -118,6 +118,7 @@ def _training_problems(config: Config) -> Iterator[str]:
         yield f"trainer.device={trainer.device}: is no device: use auto, cpu, cuda or cuda:<number>"
     if not 0 < config.evaluation.threshold < 1:
         yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"
+    yield from _outside("evaluation.shown_errors", config.evaluation.shown_errors, 0)
 
 
 def _dataset_problems(config: Config) -> Iterator[str]:
@@ -130,6 +131,8 @@ def _dataset_problems(config: Config) -> Iterator[str]:
     by_name = isinstance(dataset, FolderConfig) or getattr(dataset, "label_from", None) is LabelSource.label
     if labels.rule is LabelRule.extremes and by_name:
         yield "labels.rule=extremes: needs the TBS of every image: use dataset=table with a tbs column"
+    if labels.permuted_seed is not None:
+        yield from _outside("labels.permuted_seed", labels.permuted_seed, 0, MAX_SEED)
     if reserved := RESERVED & {name.lower() for name in dataset.subgroups}:
         yield f"dataset.subgroups={dataset.subgroups}: {min(reserved)} has a meaning of its own: drop it"
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):

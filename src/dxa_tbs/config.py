@@ -29,6 +29,12 @@ class Fit(Enum):
     resize = "resize"
 
 
+class Region(Enum):
+    whole = "whole"
+    vertebrae = "vertebrae"
+    background = "background"
+
+
 class Interpolation(Enum):
     bilinear = "bilinear"
     bicubic = "bicubic"
@@ -213,11 +219,13 @@ class LabelsConfig:
     rule: LabelRule = MISSING
     degraded_max_tbs: float = MISSING
     normal_min_tbs: float = MISSING
+    permuted_seed: int | None = MISSING
 
 
 @dataclass
 class PreprocessingConfig:
     fit: Fit = MISSING
+    region: Region = MISSING
 
 
 @dataclass
@@ -234,6 +242,7 @@ class TrainerConfig:
 @dataclass
 class EvaluationConfig:
     threshold: float = MISSING
+    shown_errors: int = MISSING
 
 
 @dataclass

@@ -103,6 +103,7 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
     data = prepare_images(
         cohort,
         fit=config.preprocessing.fit,
+        region=config.preprocessing.region,
         bits=bits,
         subgroups=config.dataset.subgroups,
         cache_dir=Path(config.cache_dir),
@@ -131,6 +132,7 @@ def _fill(
 
     environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
     records.write_table(run_dir / "layers.csv", pd.DataFrame(network.layers))
+    records.write_table(run_dir / "measures.csv", data.measures)
     with clock.part("prepare_s"):
         if source is None:
             data = with_copies(data, config.augmentation, seed=config.seed, cache_dir=Path(config.cache_dir))
@@ -153,6 +155,9 @@ def _fill(
     predictions = scored[["image_id", "split", "label"]].assign(score=scores)
     records.write_table(run_dir / "predictions.csv", predictions)
     results = outcome.score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
+    outcome.keep_errors(
+        run_dir, data, predictions, threshold=config.evaluation.threshold, shown=config.evaluation.shown_errors
+    )
     outcome.draw(
         config, run_dir, data, predictions, example, is_as_meant=network.is_as_meant, tested=facts.get("tested_epoch")
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from dxa_tbs import records
 from dxa_tbs.config import Config, Fit
@@ -16,6 +17,8 @@ from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
 
 log = logging.getLogger("dxa_tbs.outcome")
+
+ERROR_KINDS = {"false_negative": 1, "false_positive": 0}  # kind: the label of its images
 
 
 def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
@@ -42,6 +45,32 @@ def example_frame(cohort: pd.DataFrame, bits: int | None) -> tuple[int, np.ndarr
     """Return the row of the first training image, else of the first, its whole frame and its region of interest."""
     row = int(np.argmax(cohort["split"] == "train"))
     return row, *read_frame(cohort.loc[row], bits=bits)
+
+
+def keep_errors(run_dir: Path, data: Prepared, predictions: pd.DataFrame, *, threshold: float, shown: int) -> None:
+    """Write thumbnails of wrongly called test images, errors/*.png, and which they are, errors.csv.
+
+    Args:
+        shown: at most so many of each kind nearest to the threshold, and so many farthest from it.
+    """
+    test = predictions[predictions["split"] == "test"]
+    test = test.assign(distance=(test["score"] - threshold).abs(), call=(test["score"] >= threshold).astype(int))
+    chosen = []
+    for kind, label in ERROR_KINDS.items():
+        wrong = test[(test["label"] == label) & (test["call"] != label)].sort_values(["distance", "image_id"])
+        nearest = wrong.head(shown)
+        farthest = wrong.drop(index=nearest.index).iloc[::-1].head(shown)
+        chosen += [
+            part.assign(kind=kind, place=place) for place, part in (("nearest", nearest), ("farthest", farthest))
+        ]
+    errors = pd.concat(chosen)
+    number = (errors.groupby(["kind", "place"]).cumcount() + 1).astype(str)
+    errors["file"] = "errors/" + errors["kind"] + "_" + errors["place"] + "_" + number + ".png"
+    for row, file in errors["file"].items():
+        path = run_dir / file
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(data.pixels[row]).reduce(2).save(path)
+    records.write_table(run_dir / "errors.csv", errors[["image_id", "kind", "place", "score", "file"]])
 
 
 def draw(

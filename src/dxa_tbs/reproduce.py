@@ -35,6 +35,11 @@ log = logging.getLogger("dxa_tbs.reproduce")
 
 QUICK = "experiment=quick"
 LISTS = ("seed", "split.fold")
+CONTROL = (
+    "adhoc",
+    "model3",
+    "labels.permuted_seed=0",
+)  # the fastest network on shuffled labels: must come near AUC 0.5
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,12 @@ class Job:
 
     @property
     def title(self) -> str:
-        return f"{self.config.model.name} {self.config.approach.name} seed={self.config.seed}"
+        control = "" if self.config.labels.permuted_seed is None else ", permuted labels"
+        return f"{self.config.model.name} {self.config.approach.name} seed={self.config.seed}{control}"
 
 
 def plan(overrides: Sequence[str]) -> list[Job]:
-    """Return the fourteen experiments in the paper's order, each with every seed and fold.
+    """Return the fourteen experiments in the paper's order, each with every seed and fold, and one control behind them.
 
     Args:
         overrides: settings of training. `seed` and `split.fold` may be lists, seed=0,1,2. One of `model` holds for
@@ -61,23 +67,27 @@ def plan(overrides: Sequence[str]) -> list[Job]:
         Refusal: what is gone through, or cannot be, is among them, or another one is a list.
     """
     typed, lists = _separate(overrides)
+    experiments = [(table.approach, model, "") for table in RESULTS for model in table.rows]
     jobs = []
     for repeat in itertools.product(*([f"{key}={value}" for value in values] for key, values in lists.items())):
-        for table in RESULTS:
-            for model in table.rows:
-                of_weights = ["model.weights=none"] if QUICK in typed and table.approach != "adhoc" else []
-                schema = AdhocConfig if table.approach == "adhoc" else PretrainedConfig
-                known = {f"model.{field.name}" for field in dataclasses.fields(schema)}
-                settings = [
-                    text
-                    for text in (*of_weights, *typed)
-                    if not text.startswith("model.") or text.split("=")[0] in known or not _is_of_some_model(text)
-                ]
-                own = [f"model={model}", f"approach={table.approach}", *settings, *repeat]
-                config = load_config(compose("config", overrides=own))
-                check_config(config)
-                jobs.append(Job(config, own, records.run_folder(to_plain(config), own)))
+        for approach, model, control in [*experiments, CONTROL]:
+            own = [*_settings(typed, approach, model), *repeat, *([control] if control else [])]
+            config = load_config(compose("config", overrides=own))
+            check_config(config)
+            jobs.append(Job(config, own, records.run_folder(to_plain(config), own)))
     return jobs
+
+
+def _settings(typed: Sequence[str], approach: str, model: str) -> list[str]:
+    """Return what is typed to train one experiment: of settings of `model`, those that its networks have."""
+    of_weights = ["model.weights=none"] if QUICK in typed and approach != "adhoc" else []
+    schema = AdhocConfig if approach == "adhoc" else PretrainedConfig
+    known = {f"model.{field.name}" for field in dataclasses.fields(schema)}
+    return [f"model={model}", f"approach={approach}"] + [
+        text
+        for text in (*of_weights, *typed)
+        if not text.startswith("model.") or text.split("=")[0] in known or not _is_of_some_model(text)
+    ]
 
 
 def _separate(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -216,11 +226,11 @@ def main() -> None:
         if arguments.dry_run:
             return
         failures = run_all(jobs, at_once=arguments.at_once)
-        from dxa_tbs.report.paper_tables import write_paper
+        from dxa_tbs.report.build import write_report
 
         root = Path(jobs[0].config.output_root, jobs[0].config.name)
-        print(write_paper(root), end="")
-        print(f"\nwritten to {root / 'tables'} and {root / 'figures'}")
+        print(write_report(root), end="")
+        print(f"\nwritten: {root / 'report.html'}, and tables/ and figures/ beside it")
         for job, text in failures:
             print(f"failed: {job.title}: {text}", file=sys.stderr)
         sys.exit(bool(failures))

@@ -1,4 +1,4 @@
-"""Rebuild the paper's tables and figures from finished runs: python -m dxa_tbs.tables outputs/"""
+"""Rebuild tables, figures and report.html from finished runs: python -m dxa_tbs.tables outputs/"""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from dxa_tbs.cli import one_line_refusals
 def main() -> None:
     parser = argparse.ArgumentParser(prog="dxa-tables", description=__doc__)
     parser.add_argument("outputs", type=Path, help="the folder that holds the runs")
+    parser.add_argument(
+        "--prevalence", type=float, metavar="P", help="share of Degraded for PPV and NPV; default: the test set's"
+    )
     arguments = parser.parse_args()
+    if arguments.prevalence is not None and not 0 < arguments.prevalence < 1:
+        parser.error(f"--prevalence {arguments.prevalence:g}: give a share between 0 and 1")
     with one_line_refusals():
-        from dxa_tbs.report.paper_tables import write_paper  # here: pandas and matplotlib take their time
+        from dxa_tbs.report.build import write_report  # here: pandas and matplotlib take their time
 
-        print(write_paper(arguments.outputs), end="")
-        print(f"\nwritten to {arguments.outputs / 'tables'} and {arguments.outputs / 'figures'}")
+        print(write_report(arguments.outputs, prevalence=arguments.prevalence), end="")
+        print(f"\nwritten: {arguments.outputs / 'report.html'}, and tables/ and figures/ beside it")
 
 
 if __name__ == "__main__":

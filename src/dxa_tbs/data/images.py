@@ -18,9 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.config import Fit
+from dxa_tbs.config import Fit, Region
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.frames import UnusableImage, decode, is_deep
+from dxa_tbs.data.measures import keep_region, measure
 from dxa_tbs.data.phantom import render
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import sha256_of_array, sha256_of_file
@@ -28,18 +29,29 @@ from dxa_tbs.records import sha256_of_array, sha256_of_file
 log = logging.getLogger("dxa_tbs.data")
 
 SIZE_PX = 224
-VERSION = 1  # raise when a change moves a pixel: cached images then count as stale
+VERSION = 2  # raise when a change moves a pixel: cached images then count as stale
 
 Source = Path | render.Candidate
 
 
 @dataclass(frozen=True)
 class Images:
-    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each; bits used of 16."""
+    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each; bits used of 16; measures, a
+    row per image."""
 
     pixels: np.ndarray
     sha256: list[str]
     bits: int | None
+    measures: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was made of one frame: image, uint8 (224, 224), its measures, and the frame's height and width."""
+
+    image: np.ndarray
+    measures: dict[str, float]
+    shape: tuple[int, ...]
 
 
 def hash_sources(table: pd.DataFrame) -> list[str]:
@@ -55,7 +67,13 @@ def hash_sources(table: pd.DataFrame) -> list[str]:
 
 
 def load_images(
-    table: pd.DataFrame, source_sha256: list[str], *, fit: Fit, bits: int | None, cache_dir: Path
+    table: pd.DataFrame,
+    source_sha256: list[str],
+    *,
+    fit: Fit,
+    bits: int | None,
+    cache_dir: Path,
+    region: Region = Region.whole,
 ) -> Images:
     """Return the images of a cohort, from the cache where it has them.
 
@@ -63,19 +81,22 @@ def load_images(
         source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
         fit: crop (around the region of interest, else the image's centre, no interpolation) or resize.
         bits: in use of 16-bit files; None: the fewest of 8, 10, 12, 14, 16 that hold the cohort's largest value.
+        region: what is left of an image, the rest of it black.
 
     Raises:
         Refusal: some files cannot be used; all of them are listed.
     """
     rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
+    recipe["region"] = region.value
     recipe["libraries"] = [np.__version__, scipy.__version__]  # they may render a phantom otherwise
-    write = functools.partial(_build_entry, table=table, rois=rois, fit=fit, bits=bits)
+    write = functools.partial(_build_entry, table=table, rois=rois, fit=fit, region=region, bits=bits)
     entry, _ = cached_folder(cache_dir, "images", recipe, write)
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
-    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"])
+    measures = pd.read_csv(entry / "measures.csv", float_precision="round_trip")
+    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"], measures)
 
 
 def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
@@ -116,23 +137,27 @@ def resize_frame(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
 
 
-def _build_entry(folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, bits: int | None) -> None:
-    """Write images.npy, and notes.json: what was found on the way."""
+def _build_entry(
+    folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, region: Region, bits: int | None
+) -> None:
+    """Write images.npy, measures.csv, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
     deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
     bits = bits or (_bits_in_use(deep) if deep else 8)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
-    unusable, sha256, small = [], [], []
-    for row, (image, text, shape) in enumerate(_read_all(sources, rois, fit=fit, bits=bits)):
-        if image is None:
-            unusable.append(f"{sources[row]} {text}")
+    unusable, sha256, small, measures = [], [], [], []
+    for row, window in enumerate(_read_all(sources, rois, fit=fit, region=region, bits=bits)):
+        if isinstance(window, str):
+            unusable.append(f"{sources[row]} {window}")
             continue
-        pixels[row] = image
-        sha256.append(sha256_of_array(image))
-        small += [shape] if fit is Fit.crop and min(shape) < SIZE_PX else []
+        pixels[row] = window.image
+        sha256.append(sha256_of_array(window.image))
+        measures.append(window.measures)
+        small += [window.shape] if fit is Fit.crop and min(window.shape) < SIZE_PX else []
     if unusable:
         raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
     pixels.flush()
+    pd.DataFrame(measures).to_csv(folder / "measures.csv", index=False)
     warnings = []
     if deep:
         warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")
@@ -147,39 +172,48 @@ def _build_entry(folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fi
 
 
 def _read_all(
-    sources: list[Source], rois: np.ndarray, *, fit: Fit, bits: int
-) -> Iterator[tuple[np.ndarray | None, str, tuple[int, int]]]:
-    """Yield the image or what is wrong with it, and the height and width of its frame, in order."""
+    sources: list[Source], rois: np.ndarray, *, fit: Fit, region: Region, bits: int
+) -> Iterator[Window | str]:
+    """Yield what was made of each frame, or what is wrong with it, in order."""
     is_phantom = not isinstance(sources[0], Path)
-    jobs = (joblib.delayed(_read_one)(source, roi, fit, bits) for source, roi in zip(sources, rois, strict=True))
+    jobs = (
+        joblib.delayed(_read_one)(source, roi, fit, region, bits) for source, roi in zip(sources, rois, strict=True)
+    )
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
     verb = "rendering" if is_phantom else "decoding"
     yield from tqdm(parallel(jobs), total=len(sources), desc=verb, unit="image", disable=None, leave=False)
 
 
-def _read_one(source: Source, roi: np.ndarray, fit: Fit, bits: int) -> tuple[np.ndarray | None, str, tuple[int, int]]:
+def _read_one(source: Source, roi: np.ndarray, fit: Fit, region: Region, bits: int) -> Window | str:
     if not isinstance(source, Path):
         frame = render.read_frame(source)
     else:
         try:
             frame = decode(source)
         except UnusableImage as reason:
-            return None, str(reason), (0, 0)
+            return str(reason)
     height, width = frame.shape
     if frame.dtype == np.uint16:
         if int(frame.max()) >> bits:
-            return None, f"holds {frame.max()}, more than dataset.bits={bits} allows", (height, width)
+            return f"holds {frame.max()}, more than dataset.bits={bits} allows"
         frame = (frame >> (bits - 8)).astype(np.uint8)
     if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
-        return (
-            None,
-            f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels",
-            (height, width),
-        )
+        return f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
+    if region is not Region.whole and np.isnan(roi).any():
+        return f"has no box around its vertebrae (roi_x0 ...), which preprocessing.region={region.value} needs"
     image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
     if image.min() == image.max():
-        return None, f"shows nothing: every pixel is {image.min()}", (height, width)
-    return image, "", (height, width)
+        return f"shows nothing: every pixel is {image.min()}"
+    box = _box_in_window(frame.shape, roi, fit)
+    measures = measure(image, box)
+    return Window(image if region is Region.whole else keep_region(image, box, region), measures, frame.shape)
+
+
+def _box_in_window(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> np.ndarray:
+    """Return the region of interest in pixels of the 224 x 224 window."""
+    if fit is Fit.resize:
+        return np.asarray(roi * SIZE_PX / np.tile(shape[::-1], 2))
+    return np.asarray(roi - np.tile(crop_corner(shape, roi), 2))
 
 
 def _bits_in_use(paths: list[Path]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from dxa_tbs.config import LabelRule
 
@@ -23,3 +24,20 @@ def label_tbs(tbs: np.ndarray, *, rule: LabelRule, degraded_max: float, normal_m
     assert rule is not LabelRule.three_class, "refused before any data is read"
     lowest_normal = normal_min if rule is LabelRule.extremes else np.nextafter(degraded_max, np.inf)
     return np.select([tbs <= degraded_max, tbs >= lowest_normal], [float(DEGRADED), float(NORMAL)], default=np.nan)
+
+
+def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Return the cohort with its labels shuffled among patients, and no TBS: a control that has nothing to learn.
+
+    Patients exchange the labels of all their images, with others who have as many: each class keeps its number of
+    images, and a patient's images their likeness.
+
+    Source: Ojala and Garriga, J Mach Learn Res 11:1833 (2010); blocks: Winkler et al., NeuroImage 123:253 (2015).
+    """
+    rng = np.random.default_rng(seed)
+    labels = cohort["label"].copy()
+    rows = pd.Series(list(cohort.groupby("patient_id").indices.values()))
+    for _, alike in rows.groupby(rows.map(len)):
+        for to, source in zip(alike, alike.iloc[rng.permutation(len(alike))], strict=True):
+            labels.iloc[to] = cohort["label"].iloc[source].to_numpy()
+    return cohort.assign(label=labels, tbs=np.nan)

@@ -22,6 +22,7 @@ from dxa_tbs.config import (
     LabelRule,
     LabelsConfig,
     PhantomConfig,
+    Region,
     SplitConfig,
     StratifiedSplitConfig,
     Table1SplitConfig,
@@ -33,7 +34,8 @@ from dxa_tbs.data.augment import plan_copies
 from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import load_images
-from dxa_tbs.data.labels import CLASS_NAMES, label_tbs
+from dxa_tbs.data.labels import CLASS_NAMES, label_tbs, permute_labels
+from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
 
 log = logging.getLogger("dxa_tbs.data")
@@ -50,16 +52,23 @@ class Prepared:
         pixels: uint8 (N, 224, 224), in the same order.
         is_synthetic: whether any is a phantom's, also one that was exported and read back.
         bits: taken as in use of 16-bit files, if there were any.
+        measures: of each original, image_id and `data.measures.MEASURES` (measures.csv).
     """
 
     table: pd.DataFrame
     pixels: np.ndarray
     is_synthetic: bool
     bits: int | None
+    measures: pd.DataFrame
 
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
     """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`), without any pixels."""
+    cohort = _read_labelled(dataset, labels, split)
+    return cohort if labels.permuted_seed is None else permute_labels(cohort, seed=labels.permuted_seed)
+
+
+def _read_labelled(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
     label = functools.partial(
         label_tbs, rule=labels.rule, degraded_max=labels.degraded_max_tbs, normal_min=labels.normal_min_tbs
     )
@@ -109,19 +118,21 @@ def split_cohort(cohort: pd.DataFrame, split: SplitConfig) -> pd.Series:
 
 
 def prepare_images(
-    cohort: pd.DataFrame, *, fit: Fit, bits: int | None, subgroups: list[str], cache_dir: Path
+    cohort: pd.DataFrame, *, fit: Fit, region: Region, bits: int | None, subgroups: list[str], cache_dir: Path
 ) -> Prepared:
     """Return the originals of a cohort that has the columns split and source_sha256.
 
     Raises:
         Refusal: an image cannot be used, or is there twice on two sides.
     """
-    images = load_images(cohort, list(cohort["source_sha256"]), fit=fit, bits=bits, cache_dir=cache_dir)
+    sources = list(cohort["source_sha256"])
+    images = load_images(cohort, sources, fit=fit, region=region, bits=bits, cache_dir=cache_dir)
     table = cohort.assign(origin="", sha256=images.sha256)
     check_pixels(table)
     is_synthetic = "scanner" in table and bool((table["scanner"] == SCANNER).any())
     columns = SPLIT_COLUMNS + [name.lower() for name in subgroups if name.lower() in table]
-    return Prepared(table[columns], images.pixels, is_synthetic, images.bits)
+    measures = images.measures.assign(image_id=table["image_id"])[["image_id", *MEASURES]]
+    return Prepared(table[columns], images.pixels, is_synthetic, images.bits, measures)
 
 
 def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int, cache_dir: Path) -> Prepared:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from sklearn import metrics
 
 from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import bootstrap_weights
+from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.paper import RESULTS
@@ -24,7 +24,6 @@ APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "
 COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
 MIN_F1 = 0.7  # of the paper's Fig. 4
 BAND_RESAMPLES = 400
-GRID = np.linspace(0, 1, 101)
 
 
 def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
@@ -66,7 +65,9 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
         for column, experiment in enumerate(chosen):
             axes = places[line * columns + column]
             axes.set_axis_on()
-            curve, low, high = _roc_band(experiment)
+            scored = experiment.scored
+            weights = bootstrap_weights(scored.labels, scored.patients)[:BAND_RESAMPLES]
+            curve, low, high = roc_band(scored.labels, scored.scores, weights)
             colour = COLOURS[experiment.approach]
             axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
             axes.fill_between(GRID, low, high, color=colour, alpha=0.25, linewidth=0)
@@ -162,28 +163,6 @@ def _bubbles(axes: Axes, points: Sequence[tuple[str, str, float, float, float]])
         axes.annotate(text, (sensitivity, f1), offset, textcoords="offset points", fontsize=8, ha="center", va=vertical)
     if not points:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
-
-
-def _roc_band(experiment: Experiment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the ROC curve on GRID, mean over seeds, and the bounds of its pointwise 95 % band."""
-    labels, of_seeds = experiment.scored.labels, experiment.scored.scores
-    curves = []
-    for row in of_seeds:
-        false_positive, sensitivity, _ = metrics.roc_curve(labels, row)
-        curves.append(np.interp(GRID, false_positive, sensitivity))
-    weights = bootstrap_weights(labels, experiment.scored.patients)[:BAND_RESAMPLES]
-    resampled = np.zeros((len(weights), len(GRID)))
-    for row in of_seeds:
-        order = np.argsort(-row, kind="stable")
-        last_of_ties = np.append(np.diff(row[order]) != 0, True)
-        positive, negative = (
-            (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
-        )
-        for number in range(len(weights)):
-            rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
-            resampled[number] += np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1])) / len(of_seeds)
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
-    return np.mean(curves, axis=0), low, high
 
 
 def _network(axes: Axes, layers: pd.DataFrame) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.comparisons import compare, holm
+from dxa_tbs.report.documents import p_value
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
 
@@ -45,7 +46,7 @@ def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     cells = pd.DataFrame("", index=names, columns=names)
     for row in rows.itertuples():
-        p = "p -" if pd.isna(row.p_holm) else "p < 0.001" if row.p_holm < 0.001 else f"p {row.p_holm:.3f}"
+        p = p_value(row.p_holm)
         cells.loc[row.first_run, row.second_run] = f"{row.difference:+.3f} ({p})"
         cells.loc[row.second_run, row.first_run] = f"{-row.difference:+.3f} ({p})"
     cells = cells.rename(columns=titles)
@@ -82,3 +83,15 @@ def stability(experiments: Sequence[Experiment]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).sort_values(["test_set", "best_in"], ascending=[True, False]) if rows else pd.DataFrame()
+
+
+def print_stability(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Experiment": frame["experiment"],
+            "Best in": [f"{row.best_in:g} of {row.seeds} seeds" for row in frame.itertuples()],
+            "Mean rank": [f"{row.mean_rank:.1f} (n={row.seeds})" for row in frame.itertuples()],
+            "F1, mean": [f"{row.f1_mean:.3f} (n={row.seeds})" for row in frame.itertuples()],
+            "F1, SD": [f"{row.f1_sd:.3f} (n={row.seeds})" for row in frame.itertuples()],
+        }
+    )

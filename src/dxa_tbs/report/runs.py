@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs import records
+from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, resample
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.report.paper import is_papers_network
@@ -34,7 +36,15 @@ NOT_OF_THE_EXPERIMENT = (
 
 @dataclass(frozen=True)
 class Run:
-    """Attributes: folder, relative to the outputs; what its files hold; test: image_id, patient_id, label, score."""
+    """One run folder.
+
+    Attributes:
+        folder: relative to the outputs.
+        config, facts, timing, environment: what its files hold.
+        test: image_id, patient_id, label, tbs, subgroup columns; score, also after the temperature (`tempered`, NaN
+            where there was nothing to fit it on); threshold, the one chosen on validation.
+        temperature, val_auc: fitted on, and of, the validation originals.
+    """
 
     folder: str
     config: dict[str, Any]
@@ -42,6 +52,8 @@ class Run:
     timing: dict[str, Any]
     environment: dict[str, Any]
     test: pd.DataFrame
+    temperature: float
+    val_auc: float
 
 
 @dataclass(frozen=True)
@@ -49,23 +61,46 @@ class Experiment:
     """Repeats of one experiment on one test set.
 
     Attributes:
-        runs: all of them, folds included, by seed.
+        repeats: one per seed; the runs of each are its folds, usually one.
         seeds: one per repeat.
         test_set: the same for experiments tested on the same images with the same labels, and for no others.
         number: of those of the same network and approach, from 1.
         estimates: mean over repeats of each metric at the fixed threshold, with its interval.
+        images: of the test set, in the order of `scored`: image_id, patient_id, label, tbs, subgroup columns.
     """
 
-    runs: list[Run]
+    repeats: list[list[Run]]
     seeds: list[int]
     test_set: str
     scored: Scored
     estimates: dict[str, Estimate]
     number: int
+    images: pd.DataFrame
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for runs in self.repeats for run in runs]
 
     @property
     def first(self) -> Run:
-        return self.runs[0]
+        return self.repeats[0][0]
+
+    @property
+    def control(self) -> str:
+        """Return what makes it a control rather than an experiment: labels without meaning, images in parts."""
+        config = self.first.config
+        region = config["preprocessing"].get("region", "whole")
+        named = [] if region == "whole" else [f"{region} alone"]
+        return ", ".join(named + ["permuted labels"] * (config["labels"].get("permuted_seed") is not None))
+
+    @property
+    def val_auc(self) -> float:
+        """Return the mean over runs of the AUC on the validation originals."""
+        return float(np.mean([run.val_auc for run in self.runs]))
+
+    def of_test_images(self, column: str) -> np.ndarray:
+        """Return a column of the runs' test images, (S, N), in the order of `scored`."""
+        return np.stack([_pooled(runs)[column].to_numpy() for runs in self.repeats])
 
     @property
     def approach(self) -> str:
@@ -100,15 +135,24 @@ def read_run(root: Path, run_dir: Path) -> Run:
     def optional(name: str) -> dict[str, Any]:
         return records.read_json(run_dir / name) if (run_dir / name).is_file() else {}  # an evaluation has no timing
 
-    scored = records.read_table(run_dir / "predictions.csv").query("split == 'test'")
-    who = records.read_table(run_dir / "split.csv", columns=["image_id", "patient_id"])
+    who = records.read_table(run_dir / "split.csv").drop(columns=["split", "label", "sha256"])
+    scored = records.read_table(run_dir / "predictions.csv").merge(who, on="image_id", validate="one_to_one")
+    facts = records.read_json(run_dir / records.METRICS)
+    val = scored[(scored["split"] == "val") & (scored["origin"] == "")]
+    temperature = fit_temperature(val["label"].to_numpy(), val["score"].to_numpy()) if len(val) else math.nan
+    test = scored[scored["split"] == "test"].drop(columns=["split", "origin"])
+    test = test.assign(
+        tempered=apply_temperature(test["score"].to_numpy(), temperature), threshold=facts["thresholds"]["val_f1"]
+    )
     return Run(
         folder=run_dir.relative_to(root).as_posix(),
         config=records.read_config(run_dir),
-        facts=records.read_json(run_dir / records.METRICS),
+        facts=facts,
         timing=optional("timing.json"),
         environment=optional("environment.json"),
-        test=scored.merge(who, on="image_id", validate="one_to_one").sort_values("image_id", ignore_index=True),
+        test=test.sort_values("image_id", ignore_index=True),
+        temperature=temperature,
+        val_auc=binary_auc(val["label"].to_numpy(), val["score"].to_numpy()),
     )
 
 
@@ -140,20 +184,26 @@ def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]
 
 
 def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
-    tables = [pd.concat([run.test for run in runs]).sort_values("image_id") for runs in by_seed.values()]
+    repeats = [list(runs) for runs in by_seed.values()]
+    tables = [_pooled(runs) for runs in repeats]
     first = tables[0]
     for table in tables[1:]:
         assert table["image_id"].tolist() == first["image_id"].tolist(), "the data's hash is part of the identity"
-    runs = [run for part in by_seed.values() for run in part]
     scored = resample(
         first["label"].to_numpy(),
         np.stack([table["score"].to_numpy() for table in tables]),
         first["patient_id"].to_numpy(),
-        threshold=float(runs[0].facts["thresholds"]["fixed"]),
+        threshold=float(repeats[0][0].facts["thresholds"]["fixed"]),
     )
     images = first[["image_id", "label"]].to_csv(index=False)
     test_set = hashlib.sha256(images.encode()).hexdigest()[:8]
-    return Experiment(runs, list(by_seed), test_set, scored, estimates(scored), number=1)
+    who = first.drop(columns=["score", "tempered", "threshold"])
+    return Experiment(repeats, list(by_seed), test_set, scored, estimates(scored), number=1, images=who)
+
+
+def _pooled(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the test images of the folds of one repeat."""
+    return pd.concat([run.test for run in runs]).sort_values("image_id", ignore_index=True)
 
 
 def _identity(run: Run) -> str:

@@ -1,0 +1,173 @@
+"""What one would act on: operating points, whether scores are probabilities, net benefit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.evaluation.calibration import calibration, reliability
+from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all, predictive_values
+from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, percentile, resample
+from dxa_tbs.report.documents import Document, number, with_interval
+from dxa_tbs.report.marks import title
+from dxa_tbs.report.runs import Experiment
+
+DIGITS = 6  # of what iterative fits find: what lies behind depends on the version of the libraries
+RISKS = np.round(np.arange(0.05, 1.0, 0.05), 2)  # from which one would act, in the decision curve
+PRINTED_RISKS = (0.1, 0.2, 0.3, 0.5)
+
+
+def operating_document(experiments: Sequence[Experiment], prevalence: float | None, banner: Sequence[str]) -> Document:
+    """Return both thresholds side by side: the fixed one and the one of the best F1 on validation.
+
+    Args:
+        prevalence: share of Degraded for which PPV and NPV are computed; None: that of the test set.
+    """
+    rows = [row for one in experiments for row in _points(one, prevalence)]
+    columns = {"sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score", "ppv": "PPV", "npv": "NPV"}
+    printed = pd.DataFrame(
+        [
+            {
+                "Experiment": row["experiment"],
+                "Threshold": f"{row['rule']}: {number(row['threshold'])}",
+                "Prevalence": number(row["prevalence"]),
+            }
+            | {text: with_interval(row[name]) for name, text in columns.items()}
+            for row in rows
+        ]
+    )
+    numbers = pd.DataFrame([_flat(row) for row in rows])
+    notes = [
+        *banner,
+        "validation: the threshold of the best F1 on validation; each seed and fold has its own, the mean is printed",
+        "PPV and NPV by Bayes' rule from sensitivity and specificity, bootstrap intervals; the prevalence is "
+        + ("that of the test set: give --prevalence for another" if prevalence is None else "the one given"),
+    ]
+    return Document("operating_points", "Operating points", numbers, printed, notes)
+
+
+def calibration_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
+    """Return Brier score, log loss, slope, intercept and ECE, as trained and after temperature scaling."""
+    rows = []
+    for one in _with_both_classes(experiments):
+        for kind, column in (("as trained", "score"), ("temperature", "tempered")):
+            scores = one.of_test_images(column)
+            if np.isnan(scores).any():
+                continue
+            temperature = float(np.mean([run.temperature for run in one.runs])) if kind == "temperature" else math.nan
+            found = dataclasses.asdict(calibration(one.scored.labels, scores))
+            low, high = found.pop("ece_if_perfect")
+            values = {name: round(value, DIGITS) for name, value in found.items()}
+            values |= {"ece_if_perfect_low": round(low, DIGITS), "ece_if_perfect_high": round(high, DIGITS)}
+            names = {"experiment": title(one), "run": one.folder, "n": len(one.scored.labels), "scores": kind}
+            rows.append({**names, "temperature": round(temperature, 3), **values})
+    printed = pd.DataFrame(
+        {
+            "Experiment": row["experiment"],
+            "Scores": "as trained" if math.isnan(row["temperature"]) else f"temperature {row['temperature']:.3f}",
+            "n": str(row["n"]),
+            "Brier": number(row["brier"]),
+            "Log loss": number(row["log_loss"]),
+            "Slope": number(row["slope"]),
+            "Intercept": number(row["intercept"]),
+            "ECE": number(row["ece"]),
+            "ECE if perfect, 95 %": f"{row['ece_if_perfect_low']:.3f} to {row['ece_if_perfect_high']:.3f}",
+        }
+        for row in rows
+    )
+    notes = [
+        *banner,
+        "slope 1 and intercept 0 are perfect; a slope below 1: too sure. ECE over ten bins of equal counts is biased "
+        "upwards: beside it, where it would lie if these very scores were the true probabilities",
+        "temperature: fitted on the validation originals of each run, applied to test; the mean over runs is printed; "
+        "50 is its bound: scores that say nothing there",
+    ]
+    return Document("calibration", "Calibration", pd.DataFrame(rows), printed, notes)
+
+
+def reliability_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
+    """Return the bins of the reliability diagram of each experiment's first seed."""
+    rows = []
+    for one in _with_both_classes(experiments):
+        for place, found in enumerate(reliability(one.scored.labels, one.scored.scores[0]), start=1):
+            names = {"experiment": title(one), "run": one.folder, "bin": place, "count": found.count}
+            rows.append({**names, "mean_score": found.mean_score, **dataclasses.asdict(found.observed)})
+    printed = pd.DataFrame(
+        {
+            "Experiment": row["experiment"],
+            "Bin": str(row["bin"]),
+            "Images": str(row["count"]),
+            "Mean score": number(row["mean_score"]),
+            "Share Degraded": with_interval(Estimate(row["value"], row["low"], row["high"], "")),
+        }
+        for row in rows
+    )
+    notes = [*banner, "bins of as equal counts as the scores allow, of the first seed; Wilson intervals"]
+    return Document("reliability", "Reliability diagram, in numbers", pd.DataFrame(rows), printed, notes)
+
+
+def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
+    """Return the net benefit over the risks from which one would act, against calling all or none Degraded."""
+    both = _with_both_classes(experiments)
+    rows = []
+    for test_set, labels in {one.test_set: one.scored.labels for one in both}.items():
+        rows += _curve("call all Degraded", "", test_set, net_benefit_of_all(labels, RISKS))
+    for one in both:
+        curves = [net_benefit(one.scored.labels, scores, RISKS) for scores in one.scored.scores]
+        rows += _curve(title(one), one.folder, one.test_set, np.mean(curves, axis=0))
+    frame = pd.DataFrame(rows)
+    printed = pd.DataFrame(
+        {"Experiment": name}
+        | {f"risk {row.risk:.2f}": number(row.net_benefit) for row in part.itertuples() if row.risk in PRINTED_RISKS}
+        for (name, *_), part in (frame.groupby(["experiment", "run", "test_set"], sort=False) if rows else ())
+    )
+    notes = [*banner, "true positives per image less false positives weighted by the odds of the risk; calling none: 0"]
+    return Document("decision_curve", "Decision curve: net benefit", frame, printed, notes)
+
+
+def _points(one: Experiment, prevalence: float | None) -> list[dict[str, Any]]:
+    scores, own = one.scored.scores, one.of_test_images("threshold")
+    chosen = resample(one.scored.labels, scores - own, one.scored.patients, threshold=0.0)
+    fixed = float(one.first.facts["thresholds"]["fixed"])
+    share = float(one.scored.labels.mean()) if prevalence is None else prevalence
+    rows = []
+    for rule, threshold, scored in (("fixed", fixed, one.scored), ("validation", float(own.mean()), chosen)):
+        found = estimates(scored)
+        names = {"experiment": title(one), "run": one.folder, "rule": rule, "threshold": threshold}
+        metrics = {name: found[name] for name in ("sensitivity", "specificity", "f1")}
+        rows.append({**names, "prevalence": share, **metrics, **_predictive(scored, share)})
+    return rows
+
+
+def _predictive(scored: Scored, prevalence: float) -> dict[str, Estimate]:
+    def both(sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
+        pairs = zip(np.atleast_1d(sensitivity), np.atleast_1d(specificity), strict=True)
+        return np.array([predictive_values(*pair, prevalence) for pair in pairs])
+
+    values = both(scored.values["sensitivity"].mean(), scored.values["specificity"].mean())[0]
+    resampled = both(scored.resampled["sensitivity"], scored.resampled["specificity"])
+    return {name: percentile(float(values[k]), resampled[:, k]) for k, name in enumerate(("ppv", "npv"))}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Estimate):
+            flat |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _curve(name: str, run: str, test_set: str, values: np.ndarray) -> list[dict[str, Any]]:
+    names = {"experiment": name, "run": run, "test_set": test_set}
+    return [{**names, "risk": risk, "net_benefit": value} for risk, value in zip(RISKS, values, strict=True)]
+
+
+def _with_both_classes(experiments: Sequence[Experiment]) -> list[Experiment]:
+    return [one for one in experiments if len(np.unique(one.scored.labels)) == 2]

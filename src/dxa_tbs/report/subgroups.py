@@ -1,0 +1,126 @@
+"""Where a network errs: by distance of the TBS to the cut, and by the subgroup columns of the cohort's table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.evaluation.intervals import Estimate, bootstrap_weights, counts, metrics_of_counts, percentile, wilson
+from dxa_tbs.report.documents import Document, with_interval
+from dxa_tbs.report.marks import title
+from dxa_tbs.report.runs import Experiment
+
+MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
+BAND_WIDTH = 0.05  # TBS units, from the cut on
+BANDS_EACH_SIDE = 3
+AGE_EDGES = (50, 60, 70, 80)
+NOT_SUBGROUPS = ("image_id", "patient_id", "label", "tbs")
+
+
+def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document | None:
+    """Return the error rate by band of TBS around the cut; None where no TBS is known."""
+    rows = [
+        {"experiment": title(one), "run": one.folder, "band": band} | _of_group(one, chosen, ("error",))
+        for one in experiments
+        for band, chosen in _bands(one.images["tbs"], float(one.first.config["labels"]["degraded_max_tbs"]))
+        if _is_shown(one, chosen)
+    ]
+    if not rows:
+        return None
+    printed = pd.DataFrame(
+        {
+            "Experiment": row["experiment"],
+            "TBS": row["band"],
+            "Patients": str(row["patients"]),
+            "Images": str(row["n"]),
+            "Error rate": _print(row, "error"),
+        }
+        for row in rows
+    )
+    notes = [*banner, f"bands of {BAND_WIDTH:g} on both sides of the cut; none with fewer than {MIN_PATIENTS} patients"]
+    return Document("tbs_bands", "Error rate by TBS", pd.DataFrame(rows), printed, notes)
+
+
+def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document | None:
+    """Return error rate, sensitivity and specificity by subgroup; None where the cohort has no such column."""
+    rows = [
+        {"experiment": title(one), "run": one.folder, "column": column, "group": name}
+        | _of_group(one, chosen, ("error", "sensitivity", "specificity"))
+        for one in experiments
+        for column in one.images.columns.drop(list(NOT_SUBGROUPS))
+        for name, chosen in _levels(one.images[column])
+        if _is_shown(one, chosen)
+    ]
+    if not rows:
+        return None
+    printed = pd.DataFrame(
+        {
+            "Experiment": row["experiment"],
+            "Subgroup": f"{row['column']} {row['group']}",
+            "Patients": str(row["patients"]),
+            "Images": f"{row['n']} ({row['degraded']} Degraded)",
+            "Error rate": _print(row, "error"),
+            "Sensitivity": _print(row, "sensitivity"),
+            "Specificity": _print(row, "specificity"),
+        }
+        for row in rows
+    )
+    notes = [*banner, f"age by decades, other numbers by tertiles; no subgroup with fewer than {MIN_PATIENTS} patients"]
+    return Document("subgroups", "Subgroups", pd.DataFrame(rows), printed, notes)
+
+
+def _bands(tbs: pd.Series, cut: float) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and members of each band, which holds its upper edge, as Degraded holds the cut."""
+    edges = [round(cut + BAND_WIDTH * step, 3) for step in range(-BANDS_EACH_SIDE + 1, BANDS_EACH_SIDE)]
+    yield f"to {edges[0]:.2f}", (tbs <= edges[0]).to_numpy()
+    for low, high in itertools.pairwise(edges):
+        yield f"{low:.2f} to {high:.2f}", ((tbs > low) & (tbs <= high)).to_numpy()
+    yield f"above {edges[-1]:.2f}", (tbs > edges[-1]).to_numpy()
+
+
+def _levels(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and members of each level of a column: decades of age, tertiles of numbers, else its values."""
+    if not pd.api.types.is_numeric_dtype(values):
+        for level in sorted(set(values) - {""}):
+            yield str(level), (values == level).to_numpy()
+        return
+    edges = list(AGE_EDGES) if values.name == "age" else sorted(set(values.quantile([1 / 3, 2 / 3]).round(1)))
+    yield f"below {edges[0]:g}", (values < edges[0]).to_numpy()
+    for low, high in itertools.pairwise(edges):
+        yield f"{low:g} to below {high:g}", ((values >= low) & (values < high)).to_numpy()
+    yield f"from {edges[-1]:g}", (values >= edges[-1]).to_numpy()
+
+
+def _is_shown(one: Experiment, chosen: np.ndarray) -> bool:
+    return int(one.images["patient_id"][chosen].nunique()) >= MIN_PATIENTS
+
+
+def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return size and metrics of some of the test images; Wilson's interval where it is a proportion of patients."""
+    scored, who = one.scored, one.images[chosen]
+    labels, calls, patients = scored.labels[chosen], scored.calls[:, chosen], scored.patients[chosen]
+    size = {"patients": int(who["patient_id"].nunique()), "n": len(who), "degraded": int(labels.sum())}
+    cells = counts(labels, calls)
+    if len(calls) == 1 and not scored.is_clustered:
+        tp, fp, tn, fn = (int(cells[name][0]) for name in ("tp", "fp", "tn", "fn"))
+        trials = {"error": (fp + fn, len(labels)), "sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp)}
+        found = {metric: wilson(*trials[metric]) for metric in metrics}
+    else:
+        values, resampled = _metrics(cells), _metrics(counts(labels, calls, bootstrap_weights(labels, patients)))
+        means = {metric: float(values[metric].mean()) for metric in metrics}
+        found = {metric: percentile(means[metric], resampled[metric].mean(axis=1)) for metric in metrics}
+    parts = ("value", "low", "high")
+    return size | {f"{metric}_{part}": getattr(one, part) for metric, one in found.items() for part in parts}
+
+
+def _metrics(cells: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    values = metrics_of_counts(cells)
+    return values | {"error": 1 - values["accuracy"]}
+
+
+def _print(row: dict[str, Any], metric: str) -> str:
+    return with_interval(Estimate(row[f"{metric}_value"], row[f"{metric}_low"], row[f"{metric}_high"], ""))

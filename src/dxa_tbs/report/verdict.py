@@ -1,0 +1,101 @@
+"""The answer in a few sentences: which network, how sure, against which baseline, on what data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.evaluation.intervals import Estimate
+from dxa_tbs.report.documents import number, p_value, with_interval
+from dxa_tbs.report.marks import legend, marks_of, title
+from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.sanity import SLOPE, Ground, against_slope
+
+ALPHA = 0.05
+
+
+def choose(experiments: Sequence[Experiment]) -> Experiment:
+    """Return the experiment with the highest AUC on validation, so that its test figure is not the best of many.
+
+    Evaluations of other runs' weights have no validation; among them, the first.
+    """
+    return max(experiments, key=lambda one: np.nan_to_num(one.val_auc, nan=-1))
+
+
+def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
+    """Return the sentences for one ground, the most important first.
+
+    Args:
+        compared: as `pairs.comparisons` returns it.
+    """
+    one = choose(ground.experiments)
+    config = one.first.config
+    data = f"Data: {config['dataset']['name']}, split {config['split']['name']}; test set {one.test_set}."
+    sentences = [
+        _how_sure(one),
+        _which(one, ground),
+        _against_slope(one, ground),
+        *_against_others(one, compared),
+        data,
+    ]
+    return [f"{title(one)}: AUC {with_interval(one.estimates['auc'])}.", *sentences, *_marks(one)]
+
+
+def _how_sure(one: Experiment) -> str:
+    labels = one.scored.labels
+    names = {"sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1-score"}
+    metrics = ", ".join(f"{name} {with_interval(one.estimates[metric])}" for metric, name in names.items())
+    seeds = f", mean of {len(one.seeds)} seeds" if len(one.seeds) > 1 else ""
+    patients = len(np.unique(one.scored.patients))
+    threshold = f"{one.first.facts['thresholds']['fixed']:g}"
+    return (
+        f"On {len(labels)} test images of {patients} patients, {int(labels.sum())} of them Degraded{seeds}; "
+        f"at threshold {threshold}: {metrics} (95 % intervals)."
+    )
+
+
+def _which(one: Experiment, ground: Ground) -> str:
+    if len(ground.experiments) == 1:
+        return "It is the only experiment on this split."
+    if math.isnan(one.val_auc):
+        return (
+            f"It is the first of {len(ground.experiments)} evaluations of trained networks: none has a validation set."
+        )
+    best = max(ground.experiments, key=lambda other: np.nan_to_num(other.estimates["auc"].value, nan=-1))
+    text = f"It has the highest AUC on validation ({one.val_auc:.3f}) of {len(ground.experiments)} experiments"
+    if best is one:
+        return f"{text}, and on the test images too."
+    return (
+        f"{text}. On the test images {title(best)} has the highest ({number(best.estimates['auc'].value)}), which, "
+        "chosen after the fact, flatters it."
+    )
+
+
+def _against_slope(one: Experiment, ground: Ground) -> str:
+    if SLOPE not in ground.baselines:
+        return "No baseline to hold it against: no run of this split holds the measures of its training images."
+    frame = against_slope(ground).set_index("run")
+    row = frame.loc[one.folder]
+    difference = with_interval(Estimate(row["difference"], row["low"], row["high"], row["test"]))
+    won = "It beats it." if row["beats"] else "It is not shown to beat it."
+    return (
+        f"Logistic regression on the slope of the variogram alone reaches an AUC of {number(row['auc_of_slope'])} on "
+        f"the same images; the network's less that: {difference}, {p_value(row['p_holm'])} after Holm. {won}"
+    )
+
+
+def _against_others(one: Experiment, compared: pd.DataFrame) -> list[str]:
+    if compared.empty:
+        return []
+    is_mine = (compared["first_run"] == one.folder) | (compared["second_run"] == one.folder)
+    mine = compared[is_mine & (compared["metric"] == "auc")]
+    num_apart = int((mine["p_holm"] < ALPHA).sum())
+    return [f"Its AUC differs from that of {num_apart} of the {len(mine)} others (p below {ALPHA:g} after Holm)."]
+
+
+def _marks(one: Experiment) -> list[str]:
+    letters = marks_of(one)
+    return [f"{legend(letters)}."] if letters else []
