@@ -18,18 +18,19 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.reproduce import plan, show
 
-EXPERIMENTS = [(table.approach, model) for table in RESULTS for model in table.rows]
+EXPERIMENTS = [*((table.approach, model) for table in RESULTS for model in table.rows), ("adhoc", "model3")]
 TINY = ["dataset.num_normal=14", "dataset.num_degraded=10", "trainer.epochs=1", "augmentation=none"]
 
 
-def test_fourteen_experiments_in_the_papers_order_for_every_seed() -> None:
+def test_fourteen_experiments_in_the_papers_order_and_a_control_for_every_seed() -> None:
     jobs = plan(["seed=0,3", "model.input_std=[1,1,1]"])
     assert [(job.config.approach.name, job.config.model.name) for job in jobs] == EXPERIMENTS * 2
     assert [job.config.seed for job in jobs] == [0] * 15 + [3] * 15
-    assert len({job.run_dir for job in jobs}) == 28
+    assert len({job.run_dir for job in jobs}) == 30
     assert jobs[0].config.trainer.epochs == 50
     assert jobs[9].config.trainer.epochs == 20
     assert jobs[13].config.trainer.batch_size == 48
+    assert [job.config.labels.permuted_seed for job in jobs] == ([None] * 14 + [0]) * 2
 
 
 def test_a_job_is_written_where_training_alone_would_write_it() -> None:
@@ -59,8 +60,8 @@ def test_what_cannot_be_planned_is_refused(typed: str, answer: str) -> None:
 
 def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kind() -> None:
     jobs = plan(["split=kfold", "split.folds=3", "split.fold=0,1,2", "model.weights=none", "model.dropout=0.2"])
-    assert len(jobs) == 42
-    assert len({job.run_dir for job in jobs}) == 42
+    assert len(jobs) == 45
+    assert len({job.run_dir for job in jobs}) == 45
     assert {job.config.model.weights for job in jobs} == {"none"}
 
 
@@ -116,7 +117,7 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
     assert "skipped, finished already: outputs/quick/phantom_text/full/resnet18" in done.stdout
     assert "holds files that are no run" in done.stderr
     assert done.stderr.count("failed: ") == 1
-    assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 13
+    assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 14
     assert (place / "thesis.txt").read_text() == "precious"
     for number in ("i", "ii", "iii", "iv", "v"):
         assert (tmp_path / f"outputs/quick/tables/table_{number}.tex").is_file()

@@ -16,7 +16,8 @@ from sklearn import metrics
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
-from dxa_tbs.report.build import write_report
+from dxa_tbs.report.build import make_documents, write_report, write_tables
+from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import gather_experiments, read_run
@@ -39,8 +40,11 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
     images = [f"{data}{number:03}" for number in range(181)]
     records.write_yaml(run_dir / records.CONFIG, config)
     predictions = pd.DataFrame({"image_id": images, "split": "test", "label": LABELS, "score": scores})
+    val = predictions.iloc[::3].assign(image_id="v" + predictions["image_id"], split="val")
+    predictions = pd.concat([predictions, val])
     records.write_table(run_dir / "predictions.csv", predictions)
-    who = predictions[["image_id", "split", "label"]].assign(patient_id=images, tbs=math.nan, origin="", sha256="")
+    who = predictions[["image_id", "split", "label"]].assign(tbs=math.nan, origin="", sha256="")
+    who["patient_id"] = who["image_id"]
     records.write_table(run_dir / "split.csv", who)
     precision = config["trainer"]["precision"].replace("auto", "fp32")
     records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
@@ -59,6 +63,13 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
     if finished:
         records.write_json(run_dir / records.METRICS, facts)
     return run_dir
+
+
+def rebuild(root: Path) -> str:
+    """Write the tables alone; return all of them."""
+    found = find_experiments(root)
+    write_tables(root / "tables", make_documents(found, root).documents, found.missing)
+    return (root / "tables/all.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +99,7 @@ def test_every_number_is_recomputed_from_predictions(outputs: Path) -> None:
         repeats = [run_dir.parent / f"seed{seed}" for seed in range(3)] if row["seeds"] == 3 else [run_dir]
         of_each = []
         for repeat in repeats:
-            scored = pd.read_csv(repeat / "predictions.csv")
+            scored = pd.read_csv(repeat / "predictions.csv").query("split == 'test'")
             label, calls = scored["label"], scored["score"] >= 0.5
             tn, fp, fn, tp = metrics.confusion_matrix(label, calls).ravel()
             expected = {
@@ -192,7 +203,7 @@ def test_only_runs_on_the_same_images_are_compared(outputs: Path) -> None:
     pair = table[(table["first_run"].str.contains("vgg16")) & (table["second_run"].str.contains("squeezenet"))].iloc[0]
     aucs = []
     for run in (pair["first_run"], pair["second_run"]):
-        scored = pd.read_csv(outputs / run / "predictions.csv")
+        scored = pd.read_csv(outputs / run / "predictions.csv").query("split == 'test'")
         aucs.append(metrics.roc_auc_score(scored["label"], scored["score"]))
     assert pair["difference"] == pytest.approx(aucs[0] - aucs[1])
 
@@ -205,9 +216,9 @@ def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
             records.write_table(run_dir / name, table.iloc[fold::3])
         if fold == 1:
             with pytest.raises(Refusal, match="no complete experiment") as refusal:
-                write_report(tmp_path)
+                rebuild(tmp_path)
             assert "only 0, 1 of 3 are finished" in refusal.value.details[0]
-    write_report(tmp_path)
+    rebuild(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
     assert table["seeds"].unique().tolist() == [1]
@@ -222,7 +233,7 @@ def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_cou
     config = records.read_config(strange)
     config["approach"]["name"] = "mine"
     records.write_yaml(strange / records.CONFIG, config)
-    text = write_report(tmp_path)
+    text = rebuild(tmp_path)
     assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
     for line in (
         f"the same experiment as runs/phantom/adhoc/model1/seed0 again: {twin.relative_to(tmp_path).as_posix()}",
@@ -239,7 +250,7 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
         records.write_json(run_dir / records.METRICS, facts | {"weights_sha256": name, "evaluated_run": name})
         config = records.read_config(run_dir) | {"name": "external"}
         records.write_yaml(run_dir / records.CONFIG, config)
-    text = write_report(tmp_path)
+    text = rebuild(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
     assert table["number"].unique().tolist() == [1, 2]
@@ -249,11 +260,11 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
 def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     store_run(tmp_path, "model=model1")
     other = store_run(tmp_path, "model=squeezenet", "approach=full")
-    write_report(tmp_path)
+    rebuild(tmp_path)
     assert (tmp_path / "tables/table_iii.csv").is_file()
     (tmp_path / "tables/my_notes.txt").write_text("precious")
     shutil.rmtree(other)
-    write_report(tmp_path)
+    rebuild(tmp_path)
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert "table_v.csv" in names
     assert "my_notes.txt" in names
@@ -281,7 +292,7 @@ def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None
         run_dir = store_run(tmp_path, f"model={model}")
         table = pd.read_csv(run_dir / "predictions.csv")
         records.write_table(run_dir / "predictions.csv", table[table["label"] == 0])
-    write_report(tmp_path)
+    rebuild(tmp_path)
     table = numbers(tmp_path, "table_v").set_index(["model", "metric"])["value"]
     assert math.isnan(table["model1", "auc"])
     assert 0 < table["model1", "specificity"] < 1
@@ -291,7 +302,7 @@ def test_stability_counts_who_is_best_in_each_seed(tmp_path: Path) -> None:
     for seed in range(3):
         for model in ("model1", "model2"):
             store_run(tmp_path, f"model={model}", f"seed={seed}")
-    write_report(tmp_path)
+    rebuild(tmp_path)
     table = numbers(tmp_path, "stability").set_index("experiment")
     f1 = numbers(tmp_path, "table_v").query("metric == 'f1'").set_index("model")
     assert table["best_in"].sum() == 3
@@ -319,10 +330,10 @@ def test_latex_is_balanced_and_escaped(outputs: Path) -> None:
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no finished run"):
-        write_report(tmp_path)
+        rebuild(tmp_path)
     store_run(tmp_path, "model=model2", finished=False)
     with pytest.raises(Refusal) as refusal:
-        write_report(tmp_path)
+        rebuild(tmp_path)
     assert refusal.value.details == ("not finished: runs/phantom/adhoc/model2/seed0",)
     with pytest.raises(Refusal, match="no such folder"):
-        write_report(tmp_path / "nowhere")
+        rebuild(tmp_path / "nowhere")

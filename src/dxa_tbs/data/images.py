@@ -21,7 +21,7 @@ from dxa_tbs.cache import cached_folder
 from dxa_tbs.config import Fit, Region
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.frames import UnusableImage, decode, is_deep
-from dxa_tbs.data.measures import keep_region, measure
+from dxa_tbs.data.measures import MEASURES, keep_region, measure
 from dxa_tbs.data.phantom import render
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import sha256_of_array, sha256_of_file
@@ -95,7 +95,7 @@ def load_images(
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
-    measures = pd.read_csv(entry / "measures.csv", float_precision="round_trip")
+    measures = pd.DataFrame(np.load(entry / "measures.npy"), columns=MEASURES)
     return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"], measures)
 
 
@@ -140,7 +140,7 @@ def resize_frame(frame: np.ndarray) -> np.ndarray:
 def _build_entry(
     folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, region: Region, bits: int | None
 ) -> None:
-    """Write images.npy, measures.csv, and notes.json: what was found on the way."""
+    """Write images.npy, measures.npy, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
     deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
     bits = bits or (_bits_in_use(deep) if deep else 8)
@@ -157,7 +157,7 @@ def _build_entry(
     if unusable:
         raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
     pixels.flush()
-    pd.DataFrame(measures).to_csv(folder / "measures.csv", index=False)
+    np.save(folder / "measures.npy", [[one[name] for name in MEASURES] for one in measures])
     warnings = []
     if deep:
         warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")

@@ -131,7 +131,7 @@ def prepare_images(
     check_pixels(table)
     is_synthetic = "scanner" in table and bool((table["scanner"] == SCANNER).any())
     columns = SPLIT_COLUMNS + [name.lower() for name in subgroups if name.lower() in table]
-    measures = images.measures.assign(image_id=table["image_id"])[["image_id", *MEASURES]]
+    measures = images.measures.round(6).assign(image_id=table["image_id"])[["image_id", *MEASURES]]
     return Prepared(table[columns], images.pixels, is_synthetic, images.bits, measures)
 
 

@@ -6,6 +6,7 @@ what varies is which patients there are. One repeat is the usual case.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,12 +93,18 @@ def bootstrap_weights(labels: np.ndarray, patients: np.ndarray, *, seed: int = 0
     _, owner = np.unique(patients, return_inverse=True)
     is_positive = np.zeros(owner.max() + 1, bool)
     np.logical_or.at(is_positive, owner, labels == 1)
+    return _patient_weights(is_positive.tobytes(), seed)[:, owner]
+
+
+@functools.lru_cache(maxsize=2)  # most experiments share their test set
+def _patient_weights(is_positive: bytes, seed: int) -> np.ndarray:
+    positive = np.frombuffer(is_positive, bool)
     rng = np.random.default_rng(seed)
-    weights = np.zeros((RESAMPLES, len(is_positive)), np.int32)
-    for members in (np.flatnonzero(is_positive), np.flatnonzero(~is_positive)):
+    weights = np.zeros((RESAMPLES, len(positive)), np.int32)
+    for members in (np.flatnonzero(positive), np.flatnonzero(~positive)):
         if len(members):
             weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
-    return weights[:, owner]
+    return weights
 
 
 def counts(labels: np.ndarray, calls: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:

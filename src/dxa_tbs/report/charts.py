@@ -65,10 +65,11 @@ def line_chart(
         ((LEFT + right) / 2, HEIGHT - 4, "middle", x_label + _legend(lines)),
         (LEFT - 4, bottom, "end", f"{y_range[0]:.3g}"),
         (LEFT - 4, TOP + 8, "end", f"{y_range[1]:.3g}"),
-        (LEFT - 4, (TOP + bottom) / 2, "end", y_label if len(y_label) < 8 else y_label[:7] + "."),
     ]
     text = Markup('<text x="{:.0f}" y="{:.0f}" text-anchor="{}">{}</text>')
     parts += [text.format(*one) for one in texts]
+    sideways = Markup('<text transform="translate(12 {:.0f}) rotate(-90)" text-anchor="middle">{}</text>')
+    parts.append(sideways.format((TOP + bottom) / 2, y_label))
     return Markup('<svg role="img" viewBox="0 0 {} {}"><title>{}</title>{}</svg>').format(
         WIDTH, HEIGHT, title, Markup("").join(parts)
     )

@@ -137,7 +137,8 @@ def _software(one: Experiment, documents: Documents) -> str:
 
 
 def _missing_data(one: Experiment, documents: Documents) -> str:
-    return "; ".join(one.first.facts["warnings"]) or "no image was left out"
+    left_out = [text for text in one.first.facts["warnings"] if "stay out" in text]
+    return "; ".join(["an image that cannot be used stops the run, none is skipped", *left_out])
 
 
 def _performance(one: Experiment, documents: Documents) -> str:

@@ -34,6 +34,11 @@ def save(figure: Figure, path: Path, *, marks: Sequence[str]) -> None:
         figure.supxlabel("\n".join(lines), fontsize=8, color=GREY)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        for _ in range(2):  # panels of a fixed shape take their place at the second time
+            layout.execute(figure)
+        figure.set_layout_engine("none")  # not again for each format
         figure.savefig(path.with_suffix(".png"), dpi=150, metadata={"Software": None})
         figure.savefig(
             path.with_suffix(".pdf"), dpi=150, metadata={"CreationDate": None, "Producer": None, "Creator": None}

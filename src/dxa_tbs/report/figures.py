@@ -24,6 +24,7 @@ APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "
 COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
 MIN_F1 = 0.7  # of the paper's Fig. 4
 BAND_RESAMPLES = 400
+HALVES = (0, 0.5, 1)
 
 
 def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
@@ -75,7 +76,9 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             auc = experiment.estimates["auc"]
             interval = "" if math.isnan(auc.low) else f" ({auc.low:.3f} to {auc.high:.3f})"
             axes.set_title(f"{title(experiment)}\n{auc.value:.3f}{interval}", fontsize=9)
-            axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1.01), xlabel="1 - specificity")
+            axes.set(
+                aspect="equal", xlim=(0, 1), ylim=(0, 1.01), xlabel="1 - specificity", xticks=HALVES, yticks=HALVES
+            )
             axes.tick_params(labelsize=8)
             if column == 0:
                 axes.set_ylabel("sensitivity")

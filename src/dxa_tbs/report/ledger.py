@@ -116,7 +116,8 @@ def data_card(experiments: Sequence[Experiment], root: Path, banner: Sequence[st
                 rows.append(named | _of_part(part, extra))
     frame = pd.DataFrame(rows)
     texts = {name: name.replace("_", " ").capitalize() for name in frame.columns}
-    printed = frame.astype(object).where(frame.notna(), ABSENT).map(str).rename(columns=texts | {"tbs": "TBS"})
+    printed = frame.astype(object).where(frame.notna(), ABSENT).map(str).drop(columns="run")
+    printed = printed.rename(columns=texts | {"tbs": "TBS", "bmi": "BMI"})
     notes = [*banner, f"mean (SD; range); originals alone; levels with fewer than {MIN_PATIENTS} patients stay unnamed"]
     return Document("data_card", "Data card", frame, printed, notes)
 

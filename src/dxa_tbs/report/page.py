@@ -18,6 +18,7 @@ from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.charts import Line, line_chart
 from dxa_tbs.report.checklist import OPEN, checklist_markdown, fill_checklist
 from dxa_tbs.report.documents import Document, number
+from dxa_tbs.report.ledger import TIMES
 from dxa_tbs.report.model_card import card_markdown, card_name, model_card
 from dxa_tbs.report.runs import Experiment, Run
 
@@ -86,8 +87,8 @@ def write_page(
         banner=banner,
         sections=[_content(root, section, documents, banner) for section in SECTIONS],
         thumbnails=list(_thumbnails(root, documents.get("errors"))),
-        max_thumbnails=MAX_THUMBNAILS,
-        runs=list(_runs(root, experiments)),
+        chosen=[one.folder for one in chosen],
+        runs=list(_runs(root, experiments, documents["runs"].numbers)),
         runs_table=_shown(documents["runs"], banner),
         items=items,
         open_text=OPEN,
@@ -157,11 +158,16 @@ def _thumbnails(root: Path, errors: Document | None) -> Iterator[dict[str, Any]]
                 if (root / str(run) / row["file"]).is_file()
             ]
             groups.append({"kind": kind, "place": place, "images": images})
-        yield {"experiment": of_run["experiment"].iloc[0], "groups": groups}
+        yield {"experiment": of_run["experiment"].iloc[0], "run": run, "groups": groups}
 
 
-def _runs(root: Path, experiments: Sequence[Experiment]) -> Iterator[dict[str, Any]]:
-    """Yield what is shown of each run beside its row of the table `runs`: its learning and ROC curves."""
+def _runs(root: Path, experiments: Sequence[Experiment], rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield what is shown of each run: its curves, confusion matrix and times.
+
+    Args:
+        rows: the numbers of the table `runs`.
+    """
+    of_run = rows.set_index("run")
     for one in experiments:
         weights: dict[str, np.ndarray] = {}
         for run in one.runs:
@@ -170,7 +176,14 @@ def _runs(root: Path, experiments: Sequence[Experiment]) -> Iterator[dict[str, A
             if key not in weights:
                 weights[key] = bootstrap_weights(labels, run.test["patient_id"].to_numpy())[:BAND_RESAMPLES]
             roc = _roc_chart(labels, scores, weights[key]) if len(np.unique(labels)) == 2 else None
-            yield {"folder": run.folder, "charts": [*_history_charts(root, run), *([roc] if roc else [])]}
+            row = of_run.loc[run.folder]
+            yield {
+                "folder": run.folder,
+                "charts": [*_history_charts(root, run), *([roc] if roc else [])],
+                "threshold": f"{row['threshold']:g}",
+                **{name: f"{row[name]:g}" for name in ("tp", "fp", "tn", "fn")},
+                "times": {name: f"{row[name]:.1f}" for name in TIMES if pd.notna(row[name])},
+            }
 
 
 def _roc_chart(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> str:

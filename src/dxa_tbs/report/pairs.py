@@ -48,7 +48,7 @@ def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     for row in rows.itertuples():
         p = p_value(row.p_holm)
         cells.loc[row.first_run, row.second_run] = f"{row.difference:+.3f} ({p})"
-        cells.loc[row.second_run, row.first_run] = f"{-row.difference:+.3f} ({p})"
+        cells.loc[row.second_run, row.first_run] = f"{0 - row.difference:+.3f} ({p})"
     cells = cells.rename(columns=titles)
     cells.insert(0, "", [titles[name] for name in names])
     return cells

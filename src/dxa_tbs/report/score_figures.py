@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.figures import COLOURS
+from dxa_tbs.report.figures import COLOURS, HALVES
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
 
@@ -42,7 +42,9 @@ def draw_reliability(
             axes.annotate(str(row.count), (row.mean_score, row.high), (0, 2), textcoords="offset points",
                           fontsize=6, ha="center", color=GREY, annotation_clip=False)  # fmt: skip
         axes.set_title(title(one), fontsize=9)
-        axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.08), xlabel="mean score")
+        axes.set(
+            aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.08), xlabel="mean score", xticks=HALVES, yticks=HALVES
+        )
         axes.tick_params(labelsize=8)
     for row in range(rows):
         places[row * columns].set_ylabel("share Degraded")

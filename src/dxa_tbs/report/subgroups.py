@@ -102,7 +102,7 @@ def _is_shown(one: Experiment, chosen: np.ndarray) -> bool:
 def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> dict[str, Any]:
     """Return size and metrics of some of the test images; Wilson's interval where it is a proportion of patients."""
     scored, who = one.scored, one.images[chosen]
-    labels, calls, patients = scored.labels[chosen], scored.calls[:, chosen], scored.patients[chosen]
+    labels, calls = scored.labels[chosen], scored.calls[:, chosen]
     size = {"patients": int(who["patient_id"].nunique()), "n": len(who), "degraded": int(labels.sum())}
     cells = counts(labels, calls)
     if len(calls) == 1 and not scored.is_clustered:
@@ -110,7 +110,8 @@ def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> di
         trials = {"error": (fp + fn, len(labels)), "sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp)}
         found = {metric: wilson(*trials[metric]) for metric in metrics}
     else:
-        values, resampled = _metrics(cells), _metrics(counts(labels, calls, bootstrap_weights(labels, patients)))
+        weights = bootstrap_weights(scored.labels, scored.patients)[:, chosen]
+        values, resampled = _metrics(cells), _metrics(counts(labels, calls, weights))
         means = {metric: float(values[metric].mean()) for metric in metrics}
         found = {metric: percentile(means[metric], resampled[metric].mean(axis=1)) for metric in metrics}
     parts = ("value", "low", "high")

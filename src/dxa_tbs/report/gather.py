@@ -1,0 +1,97 @@
+"""What a folder holds: finished experiments in the paper's order, controls, and why each other run is in neither."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from dxa_tbs import records
+from dxa_tbs.errors import Refusal
+from dxa_tbs.report.paper import RESULTS
+from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Attributes: missing: a line for each run, or experiment of the paper, that is not among the others."""
+
+    experiments: list[Experiment]
+    controls: list[Experiment]
+    missing: list[str]
+
+
+def find_experiments(root: Path) -> Found:
+    """Return what `root` holds.
+
+    Raises:
+        Refusal: it is no folder, or holds no finished experiment.
+    """
+    if not root.is_dir():
+        raise Refusal(f"{root}: no such folder: give the one that runs were written to (outputs)")
+    states = records.find_runs(root)
+    finished = [run_dir for run_dir, state in states.items() if state == "finished"]
+    others = [_not_finished(root, run_dir, state) for run_dir, state in states.items() if state != "finished"]
+    if not finished:
+        raise Refusal(f"{root}: no finished run below it", others)
+    runs, unreadable = _read_all(root, finished)
+    gathered, lacking = gather_experiments(runs)
+    experiments = _numbered(sorted((one for one in gathered if not one.control), key=_papers_place))
+    controls = sorted((one for one in gathered if one.control), key=_papers_place)
+    if not experiments:
+        only = [f"a control, no experiment: {one.folder}" for one in controls]
+        raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking, *unreadable, *only])
+    return Found(experiments, controls, [*_missing(experiments), *others, *lacking, *unreadable])
+
+
+def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Return the runs, and a line for each that cannot be read or belongs to no table."""
+    runs, left_out = [], []
+    for run_dir in run_dirs:
+        name = run_dir.relative_to(root).as_posix()
+        try:
+            run = read_run(root, run_dir)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            left_out.append(f"cannot be read (damaged, or of another version; {type(error).__name__}): {name}")
+            continue
+        if run.config["approach"]["name"] in {table.approach for table in RESULTS}:
+            runs.append(run)
+        else:
+            left_out.append(f"of an approach of your own, which no table of the paper has: {name}")
+    return runs, left_out
+
+
+def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return the experiments, those of the same network and approach numbered."""
+    seen: dict[tuple[str, str], int] = {}
+    numbered = []
+    for one in experiments:
+        key = one.model, one.approach
+        seen[key] = seen.get(key, 0) + 1
+        numbered.append(dataclasses.replace(one, number=seen[key]))
+    return numbered
+
+
+def _papers_place(experiment: Experiment) -> tuple[int, int, str, str]:
+    """Return where an experiment stands in the paper; other networks follow those of their approach."""
+    number = next(number for number, table in enumerate(RESULTS) if table.approach == experiment.approach)
+    models = list(RESULTS[number].rows)
+    place = models.index(experiment.model) if experiment.model in models else len(models)
+    return number, place, experiment.model, experiment.folder
+
+
+def _missing(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the paper's experiments of which there is no run, for each approach."""
+    present = {(one.approach, one.model) for one in experiments if one.is_papers}
+    lines = []
+    for table in RESULTS:
+        if lacking := [model for model in table.rows if (table.approach, model) not in present]:
+            lines.append(f"no finished run: approach={table.approach} model={','.join(lacking)}")
+    return lines
+
+
+def _not_finished(root: Path, run_dir: Path, state: str) -> str:
+    name = run_dir.relative_to(root).as_posix()
+    if state == "failed":
+        return f"failed: {name}: {records.read_json(run_dir / records.FAILED)['error']}"
+    return f"{'still running' if state == 'running' else 'not finished'}: {name}"

@@ -1,0 +1,175 @@
+"""What a network is held against: measures of images, shuffled labels, images in parts, kept errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL, composed
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from dxa_tbs import records
+from dxa_tbs.config import Fit, Region
+from dxa_tbs.data.images import hash_sources, load_images
+from dxa_tbs.data.labels import permute_labels
+from dxa_tbs.data.measures import keep_region, measure
+from dxa_tbs.errors import Refusal
+from dxa_tbs.experiment import run_experiment
+from dxa_tbs.report.build import write_report
+
+NOWHERE = np.full(4, np.nan)
+RAMP = np.tile(np.arange(224, dtype=np.uint8), (224, 1))
+
+
+def test_the_slope_of_a_ramp_is_two_and_grey_levels_are_means() -> None:
+    """On a ramp V(k) is proportional to the square of k."""
+    found = measure(RAMP, np.array([64.0, 20, 144, 180]))
+    assert found["variogram_slope"] == pytest.approx(2)
+    assert found["background_slope"] == pytest.approx(2, abs=0.05)  # pairs down and across differ in number
+    assert found["grey"] == pytest.approx(RAMP.mean())
+    assert found["vertebrae_grey"] == pytest.approx(np.arange(64, 144).mean())
+    outside = RAMP.sum() - RAMP[20:180, 64:144].sum(dtype=float)
+    assert found["background_grey"] == pytest.approx(outside / (224 * 224 - 160 * 80))
+
+
+def test_the_slope_is_that_of_the_middle_of_each_vertebra_alone() -> None:
+    rng = np.random.default_rng(0)
+    fine, coarse = (gaussian_filter(rng.normal(size=(224, 224)), sigma) for sigma in (0.5, 3))
+    fine, coarse = (np.uint8(128 + 40 * field / field.std()) for field in (fine, coarse))
+    box = np.array([60.0, 0, 160, 224])
+    image = fine.copy()
+    for level in range(4):
+        image[level * 56 + 14 : level * 56 + 42, 85:135] = coarse[level * 56 + 14 : level * 56 + 42, 85:135]
+    mixed, alone = measure(image, box), measure(coarse, box)
+    assert mixed["variogram_slope"] == pytest.approx(alone["variogram_slope"])
+    assert mixed["variogram_slope"] > measure(fine, box)["variogram_slope"] + 0.5
+
+
+def test_without_a_box_the_whole_window_is_measured_and_a_flat_image_has_no_slope() -> None:
+    found = measure(RAMP, NOWHERE)
+    assert found["variogram_slope"] == pytest.approx(2)
+    assert np.isnan(found["background_slope"])
+    assert np.isnan(measure(np.full((224, 224), 7, np.uint8), NOWHERE)["variogram_slope"])
+
+
+def test_regions_are_each_others_complement() -> None:
+    box = np.array([-5.0, 20, 144, 180])
+    vertebrae, background = (keep_region(RAMP, box, region) for region in (Region.vertebrae, Region.background))
+    assert (vertebrae.astype(int) + background == RAMP).all()
+    assert not background[20:180, :144].any()
+
+
+def test_parts_of_images_need_a_box_around_the_vertebrae(tmp_path: Path) -> None:
+    Image.fromarray(np.tile(RAMP, (2, 2))).save(tmp_path / "a.png")
+    table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"]})
+    with pytest.raises(Refusal) as refusal:
+        load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path, region=Region.vertebrae)
+    assert "has no box around its vertebrae (roi_x0 ...)" in refusal.value.details[0]
+
+
+def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:
+    frame = np.zeros((280, 300), np.uint8)
+    frame[60:220, 110:190] = 200
+    Image.fromarray(frame).save(tmp_path / "a.png")
+    roi = {"roi_x0": 110.0, "roi_y0": 60.0, "roi_x1": 190.0, "roi_y1": 220.0}
+    table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"], **roi})
+    for fit, tolerance in ((Fit.crop, 0), (Fit.resize, 12)):
+        images = load_images(table, hash_sources(table), fit=fit, bits=None, cache_dir=tmp_path)
+        assert images.measures["vertebrae_grey"][0] == pytest.approx(200, abs=tolerance)
+        assert images.measures["background_grey"][0] == pytest.approx(0, abs=tolerance)
+
+
+def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat([f"p{number}" for number in range(60)], [1] * 30 + [3] * 30)
+    of_patient = dict(zip(dict.fromkeys(patients), rng.integers(0, 2, 60), strict=True))
+    cohort = pd.DataFrame({"patient_id": patients, "label": [of_patient[name] for name in patients], "tbs": 1.2})
+    cohort = cohort.sample(frac=1, random_state=1, ignore_index=True)
+    shuffled = permute_labels(cohort, seed=0)
+    assert shuffled["label"].sum() == cohort["label"].sum()
+    assert shuffled["tbs"].isna().all()
+    assert (shuffled.groupby("patient_id")["label"].nunique() == 1).all()
+    sizes = cohort.groupby("patient_id")["label"].transform("size")
+    for size in (1, 3):
+        assert shuffled["label"][sizes == size].sum() == cohort["label"][sizes == size].sum()
+    assert 0.3 < (shuffled["label"] == cohort["label"]).mean() < 0.7
+    assert permute_labels(cohort, seed=0).equals(shuffled)
+    assert not permute_labels(cohort, seed=1).equals(shuffled)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """An experiment and its three controls."""
+    root = tmp_path_factory.mktemp("runs")
+    for typed in (
+        [],
+        ["labels.permuted_seed=0"],
+        ["preprocessing.region=vertebrae"],
+        ["preprocessing.region=background"],
+    ):
+        config = composed(*SMALL, *typed, f"output_root={root}", f"cache_dir={cache_dir}")
+        run_experiment(config, [*SMALL, *typed])
+    write_report(root)
+    return root
+
+
+def test_controls_stand_beneath_the_tables_and_nowhere_else(root: Path) -> None:
+    rows = pd.read_csv(root / "tables/sanity.csv")["row"].drop_duplicates().tolist()
+    assert [row.split(": ")[-1] for row in rows[-3:]] == [
+        "permuted labels",
+        "vertebrae alone",
+        "background alone",
+    ] or set(row.split(": ")[-1] for row in rows[-3:]) == {"permuted labels", "vertebrae alone", "background alone"}
+    assert pd.read_csv(root / "tables/table_v.csv")["run"].nunique() == 1
+    assert len(pd.read_csv(root / "tables/runs.csv")) == 1
+
+
+def test_kept_errors_are_wrong_calls_nearest_and_farthest(root: Path) -> None:
+    (run,) = pd.read_csv(root / "tables/runs.csv")["run"]
+    errors = records.read_table(root / run / "errors.csv")
+    scored = records.read_table(root / run / "predictions.csv").query("split == 'test'").set_index("image_id")
+    wrong = scored[(scored["score"] >= 0.5) != (scored["label"] == 1)]
+    assert set(errors["image_id"]) <= set(wrong.index)
+    assert errors["image_id"].is_unique
+    for kind, label in (("false_positive", 0), ("false_negative", 1)):
+        distance = (wrong[wrong["label"] == label]["score"] - 0.5).abs().sort_values()
+        mine = errors[errors["kind"] == kind]
+        assert len(mine) == min(8, len(distance))
+        nearest = mine[mine["place"] == "nearest"]["score"].sub(0.5).abs()
+        assert nearest.tolist() == pytest.approx(distance[:4].tolist())
+    with Image.open(root / run / errors["file"][0]) as thumbnail:
+        assert (thumbnail.size, thumbnail.mode) == ((112, 112), "L")
+
+
+def test_no_thumbnail_is_kept_where_none_is_wanted(tmp_path: Path, cache_dir: Path) -> None:
+    typed = [*SMALL, "evaluation.shown_errors=0"]
+    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
+    assert not (run_dir / "errors").exists()
+    assert records.read_table(run_dir / "errors.csv").empty
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["exact", "phantom_null"])
+def test_baselines_find_what_is_there_and_nothing_where_nothing_is(
+    tmp_path: Path, cache_dir: Path, dataset: str
+) -> None:
+    """With exact labels the slope of the variogram tells the classes apart; without signal nothing does."""
+    typed = ["dataset.tbs_reader_sd=0"] if dataset == "exact" else ["dataset=phantom_null"]
+    typed += ["dataset.num_normal=450", "dataset.num_degraded=150", "split=stratified", "split.test_fraction=0.4"]
+    typed += ["split.val_fraction=0.1", "model=model3", "trainer.epochs=2", "augmentation=none"]
+    for control in ([], ["labels.permuted_seed=0"]):
+        everything = [*typed, *control]
+        run_experiment(composed(*everything, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), everything)
+    write_report(tmp_path)
+    table = pd.read_csv(tmp_path / "tables/sanity.csv").query("metric == 'auc'").set_index("row")
+    print(table[["value", "low", "high"]])
+    chance = table.index if dataset == "phantom_null" else [row for row in table.index if "permuted" in row]
+    assert len(table) == 7
+    for row in chance:
+        assert table.loc[row, "value"] == pytest.approx(0.5, abs=0.12), row
+    if dataset == "exact":
+        assert table.loc["variogram slope", "value"] == pytest.approx(0.94, abs=0.03)
+        assert table.loc["background alone: grey level and slope", "value"] < 0.75
