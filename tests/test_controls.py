@@ -16,8 +16,10 @@ from dxa_tbs.config import Fit, Region
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.measures import keep_region, measure
+from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
+from dxa_tbs.outcome import keep_errors
 from dxa_tbs.report.build import write_report
 
 NOWHERE = np.full(4, np.nan)
@@ -27,8 +29,8 @@ RAMP = np.tile(np.arange(224, dtype=np.uint8), (224, 1))
 def test_the_slope_of_a_ramp_is_two_and_grey_levels_are_means() -> None:
     """On a ramp V(k) is proportional to the square of k."""
     found = measure(RAMP, np.array([64.0, 20, 144, 180]))
-    assert found["variogram_slope"] == pytest.approx(2)
-    assert found["background_slope"] == pytest.approx(2, abs=0.05)  # pairs down and across differ in number
+    assert found["variogram_slope"] == pytest.approx(2, abs=0.05)  # pairs down and across differ in number
+    assert found["background_slope"] == pytest.approx(2, abs=0.05)
     assert found["grey"] == pytest.approx(RAMP.mean())
     assert found["vertebrae_grey"] == pytest.approx(np.arange(64, 144).mean())
     outside = RAMP.sum() - RAMP[20:180, 64:144].sum(dtype=float)
@@ -100,6 +102,34 @@ def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
     assert not permute_labels(cohort, seed=1).equals(shuffled)
 
 
+def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 224, 224), dtype=np.uint8)
+    data = Prepared(pd.DataFrame(), pixels, is_synthetic=False, bits=None, measures=pd.DataFrame())
+    scored = pd.DataFrame({"image_id": [f"i{number:02}" for number in range(40)], "split": "test"})
+    scored["label"], scored["score"] = rng.integers(0, 2, 40), rng.random(40)
+    keep_errors(tmp_path, data, scored, threshold=0.5, shown=3)
+    errors = records.read_table(tmp_path / "errors.csv")
+    for kind, label, wrong in (
+        ("false_positive", 0, scored["score"] >= 0.5),
+        ("false_negative", 1, scored["score"] < 0.5),
+    ):
+        distance = (scored[wrong & (scored["label"] == label)]["score"] - 0.5).abs().sort_values().tolist()
+        assert len(distance) > 6
+        for place, expected in (("nearest", distance[:3]), ("farthest", distance[:-4:-1])):
+            mine = errors[(errors["kind"] == kind) & (errors["place"] == place)]
+            assert (mine["score"] - 0.5).abs().tolist() == pytest.approx(expected)
+            for row in mine.itertuples():
+                with Image.open(tmp_path / row.file) as thumbnail:
+                    assert (thumbnail.size, thumbnail.mode) == ((112, 112), "L")
+                    whole = pixels[int(row.image_id[1:])].reshape(112, 2, 112, 2).mean(axis=(1, 3))
+                    assert np.abs(np.asarray(thumbnail) - whole).max() <= 1
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    keep_errors(nothing, data, scored, threshold=0.5, shown=0)
+    assert [path.name for path in nothing.iterdir()] == ["errors.csv"]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     """An experiment and its three controls."""
@@ -116,6 +146,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_controls_stand_beneath_the_tables_and_nowhere_else(root: Path) -> None:
     rows = pd.read_csv(root / "tables/sanity.csv")["row"].drop_duplicates().tolist()
     assert [row.split(": ")[-1] for row in rows[-3:]] == [
@@ -125,30 +156,6 @@ def test_controls_stand_beneath_the_tables_and_nowhere_else(root: Path) -> None:
     ] or set(row.split(": ")[-1] for row in rows[-3:]) == {"permuted labels", "vertebrae alone", "background alone"}
     assert pd.read_csv(root / "tables/table_v.csv")["run"].nunique() == 1
     assert len(pd.read_csv(root / "tables/runs.csv")) == 1
-
-
-def test_kept_errors_are_wrong_calls_nearest_and_farthest(root: Path) -> None:
-    (run,) = pd.read_csv(root / "tables/runs.csv")["run"]
-    errors = records.read_table(root / run / "errors.csv")
-    scored = records.read_table(root / run / "predictions.csv").query("split == 'test'").set_index("image_id")
-    wrong = scored[(scored["score"] >= 0.5) != (scored["label"] == 1)]
-    assert set(errors["image_id"]) <= set(wrong.index)
-    assert errors["image_id"].is_unique
-    for kind, label in (("false_positive", 0), ("false_negative", 1)):
-        distance = (wrong[wrong["label"] == label]["score"] - 0.5).abs().sort_values()
-        mine = errors[errors["kind"] == kind]
-        assert len(mine) == min(8, len(distance))
-        nearest = mine[mine["place"] == "nearest"]["score"].sub(0.5).abs()
-        assert nearest.tolist() == pytest.approx(distance[:4].tolist())
-    with Image.open(root / run / errors["file"][0]) as thumbnail:
-        assert (thumbnail.size, thumbnail.mode) == ((112, 112), "L")
-
-
-def test_no_thumbnail_is_kept_where_none_is_wanted(tmp_path: Path, cache_dir: Path) -> None:
-    typed = [*SMALL, "evaluation.shown_errors=0"]
-    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
-    assert not (run_dir / "errors").exists()
-    assert records.read_table(run_dir / "errors.csv").empty
 
 
 @pytest.mark.slow

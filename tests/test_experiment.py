@@ -25,7 +25,7 @@ from dxa_tbs.training.batches import build_normalisation, to_scores
 
 FILES = {
     "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "layers.csv",
-    "model.pt", "metrics.json", "train.log", "figures",
+    "model.pt", "metrics.json", "train.log", "figures", "measures.csv", "errors.csv", "errors",
 }  # fmt: skip
 DRAWN = ("learning_curve", "roc", "confusion_matrix", "augmentation", "frame_and_crop")
 FIGURES = {f"{name}.{suffix}" for name in DRAWN for suffix in ("png", "pdf")}

@@ -127,7 +127,7 @@ def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Modul
     return losses, network.model
 
 
-@pytest.mark.parametrize("name", ["model1", "model3", "model4"])
+@pytest.mark.parametrize("name", ["model1", "model3", pytest.param("model4", marks=pytest.mark.slow)])
 def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
     plain = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)

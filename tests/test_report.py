@@ -217,6 +217,14 @@ def test_checklist_and_model_card_say_what_is_open(root: Path, page: Page) -> No
     assert "never that a model works on patients" in card
 
 
+def test_the_same_runs_give_the_same_bytes(root: Path) -> None:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    write_report(root, prevalence=0.1)
+    assert {path: path.read_bytes() for path in files} == before
+    assert {path.suffix for path in files} >= {".csv", ".md", ".tex", ".png", ".pdf", ".html"}
+
+
 def test_a_prevalence_outside_0_and_1_is_refused(root: Path) -> None:
     command = [sys.executable, "-m", "dxa_tbs.tables", str(root), "--prevalence", "12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -59,9 +59,9 @@ def test_what_cannot_be_planned_is_refused(typed: str, answer: str) -> None:
 
 
 def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kind() -> None:
-    jobs = plan(["split=kfold", "split.folds=3", "split.fold=0,1,2", "model.weights=none", "model.dropout=0.2"])
-    assert len(jobs) == 45
-    assert len({job.run_dir for job in jobs}) == 45
+    jobs = plan(["split=kfold", "split.folds=2", "split.fold=0,1", "model.weights=none", "model.dropout=0.2"])
+    assert len(jobs) == 30
+    assert len({job.run_dir for job in jobs}) == 30
     assert {job.config.model.weights for job in jobs} == {"none"}
 
 
@@ -84,7 +84,7 @@ def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path:
         " ".join(lines[4].split()) == "to do squeezenet full seed=0 50 epochs, 10 min 3 s"
     )  # 3 s, and 50 of the median 12 s
     assert lines[10] == "finished    model1 adhoc seed=0"
-    assert lines[-1] == "to do: 10 min 3 s, and 12 of which no epoch was measured yet"
+    assert lines[-1] == "to do: 10 min 3 s, and 13 of which no epoch was measured yet"
 
 
 @pytest.mark.slow

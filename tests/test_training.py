@@ -215,6 +215,7 @@ def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> No
     assert {short[f"{name}_10_epochs_s"] for name in ("train", "val", "time", "cold")} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="files are not sparse there unless asked to be")
 def test_a_million_images_are_read_from_the_disk_as_they_are_needed(tmp_path: Path) -> None:
     shape = (1_000_000, 224, 224)  # 50 GB, of which the disk holds what was written
