@@ -67,9 +67,8 @@ def test_regions_are_each_others_complement() -> None:
 def test_parts_of_images_need_a_box_around_the_vertebrae(tmp_path: Path) -> None:
     Image.fromarray(np.tile(RAMP, (2, 2))).save(tmp_path / "a.png")
     table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"]})
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Refusal, match=r"preprocessing\.region=vertebrae: 1 of 1 images have no box around L1-L4"):
         load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path, region=Region.vertebrae)
-    assert "has no box around its vertebrae (roi_x0 ...)" in refusal.value.details[0]
 
 
 def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:
@@ -128,6 +127,26 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
     nothing.mkdir()
     keep_errors(nothing, data, scored, threshold=0.5, shown=0)
     assert [path.name for path in nothing.iterdir()] == ["errors.csv"]
+
+
+def test_labels_that_hardly_anybody_can_exchange_are_refused() -> None:
+    cohort = pd.DataFrame(
+        {"patient_id": np.repeat(np.arange(12).astype(str), np.arange(1, 13)), "label": 0, "tbs": 1.3}
+    )
+    with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 12 of 12 patients"):
+        permute_labels(cohort, seed=0)
+
+
+def test_where_one_image_has_no_box_all_are_measured_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        Image.fromarray(rng.integers(0, 256, (280, 300), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    table = pd.DataFrame({"image_id": ["a", "b"], "source": [tmp_path / "a.png", tmp_path / "b.png"]})
+    for column, value in (("roi_x0", 110.0), ("roi_y0", 60.0), ("roi_x1", 190.0), ("roi_y1", 220.0)):
+        table[column] = [value, np.nan]
+    images = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path)
+    assert images.measures["vertebrae_grey"].isna().all()
+    assert images.measures["variogram_slope"][0] == pytest.approx(measure(images.pixels[0], NOWHERE)["variogram_slope"])
 
 
 @pytest.fixture(scope="module")

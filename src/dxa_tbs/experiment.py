@@ -146,7 +146,8 @@ def _fill(
         save_weights(network.model.state_dict(), run_dir / "model.pt")
         threshold = None
     else:
-        facts = {"evaluated_run": str(source)}
+        is_external = records.read_config(source)["dataset"] != to_plain(config)["dataset"]
+        facts = {"evaluated_run": str(source), "is_external": is_external}
         threshold = float(records.read_json(source / records.METRICS)["thresholds"]["val_f1"])
     sha256 = records.sha256_of_file((source or run_dir) / "model.pt")
     records.write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})

@@ -90,6 +90,12 @@ def load_images(
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
     recipe["region"] = region.value
     recipe["libraries"] = [np.__version__, scipy.__version__]  # they may render a phantom otherwise
+    if np.isnan(rois).any() and region is not Region.whole:
+        num_without = int(np.isnan(rois).any(axis=1).sum())
+        raise Refusal(
+            f"preprocessing.region={region.value}: {num_without} of {len(table)} images have no box around L1-L4 (the "
+            "columns roi_x0, roi_y0, roi_x1, roi_y1 of the table): add them, or drop it"
+        )
     write = functools.partial(_build_entry, table=table, rois=rois, fit=fit, region=region, bits=bits)
     entry, _ = cached_folder(cache_dir, "images", recipe, write)
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
@@ -176,15 +182,16 @@ def _read_all(
 ) -> Iterator[Window | str]:
     """Yield what was made of each frame, or what is wrong with it, in order."""
     is_phantom = not isinstance(sources[0], Path)
-    jobs = (
-        joblib.delayed(_read_one)(source, roi, fit, region, bits) for source, roi in zip(sources, rois, strict=True)
-    )
+    read = functools.partial(_read_one, fit=fit, region=region, bits=bits, measures_box=not np.isnan(rois).any())
+    jobs = (joblib.delayed(read)(source, roi) for source, roi in zip(sources, rois, strict=True))
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
     verb = "rendering" if is_phantom else "decoding"
     yield from tqdm(parallel(jobs), total=len(sources), desc=verb, unit="image", disable=None, leave=False)
 
 
-def _read_one(source: Source, roi: np.ndarray, fit: Fit, region: Region, bits: int) -> Window | str:
+def _read_one(
+    source: Source, roi: np.ndarray, *, fit: Fit, region: Region, bits: int, measures_box: bool
+) -> Window | str:
     if not isinstance(source, Path):
         frame = render.read_frame(source)
     else:
@@ -199,13 +206,11 @@ def _read_one(source: Source, roi: np.ndarray, fit: Fit, region: Region, bits: i
         frame = (frame >> (bits - 8)).astype(np.uint8)
     if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
         return f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
-    if region is not Region.whole and np.isnan(roi).any():
-        return f"has no box around its vertebrae (roi_x0 ...), which preprocessing.region={region.value} needs"
     image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
     if image.min() == image.max():
         return f"shows nothing: every pixel is {image.min()}"
     box = _box_in_window(frame.shape, roi, fit)
-    measures = measure(image, box)
+    measures = measure(image, box if measures_box else np.full(4, np.nan))
     return Window(image if region is Region.whole else keep_region(image, box, region), measures, frame.shape)
 
 

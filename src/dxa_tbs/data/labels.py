@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.config import LabelRule
+from dxa_tbs.errors import Refusal
 
 NORMAL, DEGRADED = 0, 1  # Degraded is the positive class
+MIN_PARTNERS = 5
+MAX_ALONE = 0.05  # of the images
 CLASS_NAMES = ("Normal", "Degraded")
 
 
@@ -32,12 +35,22 @@ def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     Patients exchange the labels of all their images, with others who have as many: each class keeps its number of
     images, and a patient's images their likeness.
 
+    Raises:
+        Refusal: many patients have a number of images that few others have, and could exchange with hardly anybody.
+
     Source: Ojala and Garriga, J Mach Learn Res 11:1833 (2010); blocks: Winkler et al., NeuroImage 123:253 (2015).
     """
     rng = np.random.default_rng(seed)
     labels = cohort["label"].copy()
     rows = pd.Series(list(cohort.groupby("patient_id").indices.values()))
-    for _, alike in rows.groupby(rows.map(len)):
+    sizes = rows.map(len)
+    alone = sizes.map(sizes.value_counts()) < MIN_PARTNERS
+    if sizes[alone].sum() > MAX_ALONE * len(cohort):
+        raise Refusal(
+            f"labels.permuted_seed={seed}: {alone.sum()} of {len(rows)} patients have a number of images that fewer "
+            f"than {MIN_PARTNERS} patients have, and labels are exchanged among those alone: drop it"
+        )
+    for _, alike in rows.groupby(sizes):
         for to, source in zip(alike, alike.iloc[rng.permutation(len(alike))], strict=True):
             labels.iloc[to] = cohort["label"].iloc[source].to_numpy()
     return cohort.assign(label=labels, tbs=np.nan)

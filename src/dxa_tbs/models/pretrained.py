@@ -39,7 +39,8 @@ class Dropout(nn.Dropout):
         draws = torch.empty((inputs.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: inputs.numel()].as_strided(inputs.shape, torch.empty_like(inputs).stride())
         num_dropped = round(self.p * 65536)
-        return inputs * (bits >= num_dropped - 32768) * (65536 / (65536 - num_dropped))
+        kept = (bits >= num_dropped - 32768).view(torch.uint8)  # bytes are turned into floats faster than truth values
+        return inputs * kept * (65536 / (65536 - num_dropped))
 
 
 def build_pretrained(architecture: Architecture, *, dropout: float, backbone_dropout: float) -> nn.Module:

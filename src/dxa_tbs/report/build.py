@@ -15,7 +15,7 @@ from dxa_tbs.report.gather import Found, find_experiments
 from dxa_tbs.report.marks import SYNTHETIC, legend, marks_of
 from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import Ground, find_grounds, sanity_documents
+from dxa_tbs.report.sanity import Ground, controls_of_none, find_grounds, sanity_documents
 from dxa_tbs.report.verdict import choose, verdict
 
 PAPERS = ("table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
@@ -49,7 +49,8 @@ def write_report(root: Path, *, prevalence: float | None = None) -> str:
     """
     found = find_experiments(root)
     made = make_documents(found, root, prevalence=prevalence)
-    missing = found.missing + _draw(root / "figures", found.experiments, root, made)
+    missing = found.missing + controls_of_none(made.grounds, found.controls)
+    missing += _draw(root / "figures", found.experiments, root, made)
     write_tables(root / "tables", made.documents, missing)
     page.write_page(
         root,

@@ -7,10 +7,13 @@ BMJ 385:e078378, 2024); the wording is ours and replaces neither checklist.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dxa_tbs.report.documents import Document, number
+from dxa_tbs.report.marks import evaluated_run
 from dxa_tbs.report.runs import Experiment
 
 OPEN = "to be completed by the investigator"
@@ -36,14 +39,16 @@ def fill_checklist(one: Experiment, documents: Documents) -> list[Item]:
     ]
 
 
-def checklist_markdown(items: list[Item]) -> str:
+def checklist_markdown(items: list[Item], of: str) -> str:
     lines = [
-        "# Reporting checklist",
+        f"# Reporting checklist: {of}",
         "",
         "| Section (CLAIM 2024) | Asks for | TRIPOD+AI | Answer |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {item.section} | {item.asks} | {item.tripod} | {item.answer or f'**{OPEN}**'} |" for item in items]
+    for item in items:
+        answer = item.answer.replace("|", "\\|") if item.answer else f"**{OPEN}**"
+        lines.append(f"| {item.section} | {item.asks} | {item.tripod} | {answer} |")
     return "\n".join([*lines, "", "The wording is ours: hand in the published checklists themselves.", ""])
 
 
@@ -109,9 +114,8 @@ def _model(one: Experiment, documents: Documents) -> str:
 
 
 def _initialisation(one: Experiment, documents: Documents) -> str:
-    return {None: "random", "none": "random, nothing pretrained"}.get(
-        one.first.facts["initialisation"], str(one.first.facts["initialisation"])
-    )
+    initial = one.first.facts["initialisation"]
+    return {None: "random", "none": "random, nothing pretrained"}.get(initial, Path(str(initial)).name)
 
 
 def _training(one: Experiment, documents: Documents) -> str:
@@ -147,14 +151,25 @@ def _performance(one: Experiment, documents: Documents) -> str:
     return f"AUC {number(auc.value)}{interval}; tables III to V, operating_points, runs"
 
 
-def _in(name: str, text: str) -> Callable[[Experiment, Documents], str]:
-    """Return an answer that points to a table, if there is one."""
-    return lambda one, documents: text if name in documents else "not in these records"
+def _in(*names: str) -> Callable[[Experiment, Documents], str]:
+    """Return an answer that names those tables which there are; several grounds have numbered ones."""
+
+    def answer(one: Experiment, documents: Documents) -> str:
+        there = [
+            name for name in documents if re.sub(r"_\d+$", "", name) in names and not documents[name].numbers.empty
+        ]
+        return f"tables: {', '.join(there)}" if there else "not in these records"
+
+    return answer
 
 
 def _external(one: Experiment, documents: Documents) -> str:
-    run = one.first.facts.get("evaluated_run")
-    return "internal test set only" if run is None else f"weights of {run}, on images new to them"
+    if "evaluated_run" not in one.first.facts:
+        return "internal test set only"
+    own = (
+        "its own dataset" if not one.first.facts.get("is_external", True) else "another dataset, on images new to them"
+    )
+    return f"weights of {evaluated_run(one)}, on {own}"
 
 
 ITEMS: tuple[tuple[str, str, str, Callable[[Experiment, Documents], str] | None], ...] = (
@@ -179,17 +194,17 @@ ITEMS: tuple[tuple[str, str, str, Callable[[Experiment, Documents], str] | None]
     ("Training", "optimiser, schedule, hyperparameters", "12c", _training),
     ("Training", "selection of the final model", "12c", _selection),
     ("Training", "class imbalance", "13", _preprocessing),
-    ("Evaluation", "metrics, thresholds", "12e, 15", _in("operating_points", "AUC of the scores; operating_points")),
+    ("Evaluation", "metrics, thresholds", "12e, 15", _in("operating_points", "decision_curve")),
     ("Evaluation", "uncertainty and significance", "12e", lambda one, documents: UNCERTAINTY),
-    ("Evaluation", "calibration", "12e", _in("calibration", "slope, intercept, Brier score, ECE: calibration")),
-    ("Evaluation", "robustness, baselines", "12e", _in("sanity", "grey level and variogram slope, controls: sanity")),
+    ("Evaluation", "calibration", "12e", _in("calibration", "reliability")),
+    ("Evaluation", "robustness, baselines", "12e", _in("sanity", "against_slope")),
     ("Evaluation", "explainability", "12e", None),
     ("Evaluation", "testing on external data", "16", _external),
     ("Results: data", "numbers in each partition", "20", _partition_sizes),
-    ("Results: data", "demographic and clinical characteristics", "20b", _in("data_card", "data_card")),
+    ("Results: data", "demographic and clinical characteristics", "20b", _in("data_card")),
     ("Results: performance", "performance with uncertainty", "23a", _performance),
-    ("Results: performance", "subgroups, fairness", "14, 23a", _in("subgroups", "subgroups")),
-    ("Results: performance", "failure analysis", "23a", _in("errors", "errors, tbs_bands")),
+    ("Results: performance", "subgroups, fairness", "14, 23a", _in("subgroups")),
+    ("Results: performance", "failure analysis", "23a", _in("errors", "tbs_bands")),
     ("Discussion", "limitations, implications, usability", "25, 26, 27", None),
     ("Other", "protocol, registration, patient involvement", "18c, 18d, 19", None),
     ("Other", "availability of code, weights and data", "18e, 18f", None),

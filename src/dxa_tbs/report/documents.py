@@ -25,7 +25,8 @@ class Document:
     notes: Sequence[str]
 
     def markdown(self) -> str:
-        table = "" if self.printed.empty else self.printed.to_markdown(index=False, disable_numparse=True) + "\n\n"
+        cells = self.printed.map(lambda cell: cell.replace("|", "\\|"))
+        table = "" if cells.empty else cells.to_markdown(index=False, disable_numparse=True) + "\n\n"
         return f"## {self.title}\n\n{table}" + "".join(f"- {note}\n" for note in self.notes)
 
     def latex(self) -> str:
@@ -50,7 +51,11 @@ def with_interval(estimate: Estimate) -> str:
     """Return a value and, where there is one, its 95 % interval."""
     if math.isnan(estimate.low):
         return number(estimate.value)
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.3f} ({between(estimate.low, estimate.high)})"
+
+
+def between(low: float, high: float) -> str:
+    return ABSENT if math.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def _escape(text: str) -> str:

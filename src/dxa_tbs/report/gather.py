@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from dxa_tbs import records
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
+
+FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")  # of absolute paths: they say whose machine it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ def find_experiments(root: Path) -> Found:
     runs, unreadable = _read_all(root, finished)
     gathered, lacking = gather_experiments(runs)
     experiments = _numbered(sorted((one for one in gathered if not one.control), key=_papers_place))
-    controls = sorted((one for one in gathered if one.control), key=_papers_place)
+    controls = _numbered(sorted((one for one in gathered if one.control), key=_papers_place))
     if not experiments:
         only = [f"a control, no experiment: {one.folder}" for one in controls]
         raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking, *unreadable, *only])
@@ -63,12 +66,13 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
 
 def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
     """Return the experiments, those of the same network and approach numbered."""
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str, str, str], int] = {}
     numbered = []
+    is_one_set = len({one.test_set for one in experiments if not one.control}) <= 1
     for one in experiments:
-        key = one.model, one.approach
+        key = one.model, one.approach, one.control
         seen[key] = seen.get(key, 0) + 1
-        numbered.append(dataclasses.replace(one, number=seen[key]))
+        numbered.append(dataclasses.replace(one, number=seen[key], is_one_set=is_one_set))
     return numbered
 
 
@@ -93,5 +97,6 @@ def _missing(experiments: Sequence[Experiment]) -> list[str]:
 def _not_finished(root: Path, run_dir: Path, state: str) -> str:
     name = run_dir.relative_to(root).as_posix()
     if state == "failed":
-        return f"failed: {name}: {records.read_json(run_dir / records.FAILED)['error']}"
+        error = records.read_json(run_dir / records.FAILED)["error"]
+        return f"failed: {name}: {FOLDERS.sub('', error)}"
     return f"{'still running' if state == 'running' else 'not finished'}: {name}"

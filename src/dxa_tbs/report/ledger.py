@@ -15,8 +15,8 @@ from dxa_tbs.evaluation.intervals import counts, metrics_of_counts
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.report.documents import ABSENT, Document, number, with_interval
 from dxa_tbs.report.marks import title
+from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
 from dxa_tbs.report.runs import Experiment, Run
-from dxa_tbs.report.subgroups import MIN_PATIENTS, NOT_SUBGROUPS
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
 TIMES = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs_s", "time_10_epochs_s")
@@ -24,7 +24,8 @@ TIMES = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs
 
 def overview_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
     """Return one row per experiment, best AUC on validation first."""
-    order = sorted(experiments, key=lambda one: -np.nan_to_num(one.val_auc, nan=-1))
+    sets = [one.test_set for one in experiments]
+    order = sorted(experiments, key=lambda one: (sets.index(one.test_set), -np.nan_to_num(one.val_auc, nan=-1)))
     rows = [
         {"experiment": title(one), "run": one.folder, "seeds": len(one.seeds), "test_set": one.test_set}
         | {"n": len(one.scored.labels), "val_auc": one.val_auc}
@@ -106,19 +107,24 @@ def data_card(experiments: Sequence[Experiment], root: Path, banner: Sequence[st
         if key in seen:
             continue
         seen.add(key)
-        who = records.read_table(root / run.folder / "split.csv")
+        who = read_who(root / run.folder)
         who = who[who["origin"] == ""]
-        extra = [name for name in who.columns if name not in (*NOT_SUBGROUPS, "split", "origin", "sha256")]
+        extra = [name for name in who.columns if name not in NO_SUBGROUPS]
+        fold = run.config["split"].get("fold")
         for split in ("train", "val", "test"):
             part = who[who["split"] == split]
             if len(part):
-                named = {"dataset": run.config["dataset"]["name"], "split": split, "run": run.folder}
+                of_fold = "" if fold is None else f", fold {fold} of {run.config['split']['folds']}"
+                named = {"dataset": run.config["dataset"]["name"], "split": split + of_fold, "run": run.folder}
                 rows.append(named | _of_part(part, extra))
     frame = pd.DataFrame(rows)
     texts = {name: name.replace("_", " ").capitalize() for name in frame.columns}
     printed = frame.astype(object).where(frame.notna(), ABSENT).map(str).drop(columns="run")
     printed = printed.rename(columns=texts | {"tbs": "TBS", "bmi": "BMI"})
-    notes = [*banner, f"mean (SD; range); originals alone; levels with fewer than {MIN_PATIENTS} patients stay unnamed"]
+    notes = [
+        *banner,
+        f"mean (SD; quartiles), patients of each level; originals alone; nothing of fewer than {MIN_PATIENTS} patients",
+    ]
     return Document("data_card", "Data card", frame, printed, notes)
 
 
@@ -186,19 +192,20 @@ def _of_part(part: pd.DataFrame, extra: Sequence[str]) -> dict[str, Any]:
         "patients": int(part["patient_id"].nunique()),
         "images": len(part),
         "degraded": int(part["label"].sum()),
-        "tbs": _spread(part["tbs"]),
     }
-    return size | {name: _spread(part[name]) for name in extra}
+    return size | {name: _spread(part, name) for name in ("tbs", *extra)}
 
 
-def _spread(values: pd.Series) -> str | None:
-    """Return mean, standard deviation and range of numbers, or the counts of the levels of anything else."""
-    if pd.api.types.is_numeric_dtype(values):
+def _spread(part: pd.DataFrame, name: str) -> str | None:
+    """Return mean, standard deviation and quartiles of many numbers, or the patients of each level of anything else."""
+    values = part[name]
+    if name == "tbs" or (pd.api.types.is_numeric_dtype(values) and values.nunique() > FEW):
         known = values.dropna()
-        if known.empty:
+        if part["patient_id"][known.index].nunique() < MIN_PATIENTS:
             return None
-        return f"{known.mean():.3g} ({known.std():.2g}; {known.min():.3g} to {known.max():.3g})"
-    sizes = values.value_counts().sort_index()
-    named = [f"{level} {size}" for level, size in sizes.items() if size >= MIN_PATIENTS]
-    rest = int(sizes[sizes < MIN_PATIENTS].sum())
-    return ", ".join(named + [f"others {rest}"] * (rest > 0))
+        low, high = known.quantile([0.25, 0.75])
+        return f"{known.mean():.3g} ({known.std():.2g}; {low:.3g} to {high:.3g})"
+    sizes = {level: int(part["patient_id"][chosen].nunique()) for level, chosen in levels(values)}
+    shown = publishable(sizes)
+    hidden = sum(sizes.values()) - sum(sizes[level] for level in shown)
+    return ", ".join([f"{level} {sizes[level]}" for level in shown] + ["others"] * (hidden > 0))

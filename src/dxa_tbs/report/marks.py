@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ MEANINGS = {
     "g": "synthetic phantom: shows that the pipeline works, never that a model works on patients",
 }
 PAPERS_DEVICE = "GTX 1070"
+PARTS_OF_A_RUN = 5  # name, dataset, approach, model, seed
 
 
 def marks_of(experiment: Experiment) -> str:
@@ -64,7 +66,7 @@ def notes_of(experiment: Experiment) -> list[str]:
         [f"not the paper's: {', '.join(others)}"] if experiment.is_papers and (others := departures(experiment)) else []
     )
     if "evaluated_run" in experiment.first.facts:
-        notes = [f"evaluates the weights of {experiment.first.facts['evaluated_run']}"]
+        notes = [f"evaluates the weights of {evaluated_run(experiment)}"]
     elif not experiment.times_s.size:
         notes.append("no time of ten epochs (fewer were trained, or frozen features came from the cache)")
     if len({run.environment.get("device") for run in experiment.runs}) > 1:
@@ -77,8 +79,14 @@ def legend(letters: Sequence[str]) -> str:
     return "; ".join(f"{letter.translate(SUPERSCRIPTS)} {MEANINGS[letter]}" for letter in sorted(set(letters)))
 
 
+def evaluated_run(experiment: Experiment) -> str:
+    """Return the run whose weights are evaluated, from its name on: what stands before says whose machine it is."""
+    return "/".join(re.split(r"[\\/]", experiment.first.facts["evaluated_run"].rstrip("\\/"))[-PARTS_OF_A_RUN:])
+
+
 def title(experiment: Experiment) -> str:
-    """Return a short name of an experiment: network and approach, its number if there are several, seeds and marks."""
+    """Return a short name of an experiment: network, approach, number, test set if there are several, seeds, marks."""
     name = f"{experiment.model} {experiment.approach}" + (f" ({experiment.number})" if experiment.number > 1 else "")
+    name += "" if experiment.is_one_set else f", set {experiment.test_set}"
     seeds = f", n={len(experiment.seeds)}" if len(experiment.seeds) > 1 else ""
     return name + seeds + marks_of(experiment).translate(SUPERSCRIPTS)

@@ -13,12 +13,14 @@ import pandas as pd
 from dxa_tbs.evaluation.calibration import calibration, reliability
 from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all, predictive_values
 from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, percentile, resample
-from dxa_tbs.report.documents import Document, number, with_interval
+from dxa_tbs.report.documents import Document, between, number, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
 
 DIGITS = 6  # of what iterative fits find: what lies behind depends on the version of the libraries
 RISKS = np.round(np.arange(0.05, 1.0, 0.05), 2)  # from which one would act, in the decision curve
+CLUSTERED = "none where patients have several images"
+SCORES = "the scores as trained, which are risks only as far as they are calibrated: augmentation moves them"
 PRINTED_RISKS = (0.1, 0.2, 0.3, 0.5)
 
 
@@ -61,7 +63,8 @@ def calibration_document(experiments: Sequence[Experiment], banner: Sequence[str
                 continue
             temperature = float(np.mean([run.temperature for run in one.runs])) if kind == "temperature" else math.nan
             found = dataclasses.asdict(calibration(one.scored.labels, scores))
-            low, high = found.pop("ece_if_perfect")
+            low, high = (math.nan, math.nan) if one.scored.is_clustered else found["ece_if_perfect"]
+            del found["ece_if_perfect"]
             values = {name: round(value, DIGITS) for name, value in found.items()}
             values |= {"ece_if_perfect_low": round(low, DIGITS), "ece_if_perfect_high": round(high, DIGITS)}
             names = {"experiment": title(one), "run": one.folder, "n": len(one.scored.labels), "scores": kind}
@@ -76,14 +79,14 @@ def calibration_document(experiments: Sequence[Experiment], banner: Sequence[str
             "Slope": number(row["slope"]),
             "Intercept": number(row["intercept"]),
             "ECE": number(row["ece"]),
-            "ECE if perfect, 95 %": f"{row['ece_if_perfect_low']:.3f} to {row['ece_if_perfect_high']:.3f}",
+            "ECE if perfect, 95 %": between(row["ece_if_perfect_low"], row["ece_if_perfect_high"]),
         }
         for row in rows
     )
     notes = [
         *banner,
         "slope 1 and intercept 0 are perfect; a slope below 1: too sure. ECE over ten bins of equal counts is biased "
-        "upwards: beside it, where it would lie if these very scores were the true probabilities",
+        f"upwards: beside it, where it would lie if these very scores were the true probabilities, {CLUSTERED}",
         "temperature: fitted on the validation originals of each run, applied to test; the mean over runs is printed; "
         "50 is its bound: scores that say nothing there",
     ]
@@ -96,7 +99,12 @@ def reliability_document(experiments: Sequence[Experiment], banner: Sequence[str
     for one in _with_both_classes(experiments):
         for place, found in enumerate(reliability(one.scored.labels, one.scored.scores[0]), start=1):
             names = {"experiment": title(one), "run": one.folder, "bin": place, "count": found.count}
-            rows.append({**names, "mean_score": found.mean_score, **dataclasses.asdict(found.observed)})
+            share = (
+                Estimate(found.observed.value, math.nan, math.nan, "none")
+                if one.scored.is_clustered
+                else found.observed
+            )
+            rows.append({**names, "mean_score": found.mean_score, **dataclasses.asdict(share)})
     printed = pd.DataFrame(
         {
             "Experiment": row["experiment"],
@@ -107,7 +115,7 @@ def reliability_document(experiments: Sequence[Experiment], banner: Sequence[str
         }
         for row in rows
     )
-    notes = [*banner, "bins of as equal counts as the scores allow, of the first seed; Wilson intervals"]
+    notes = [*banner, f"bins of as equal counts as the scores allow, of the first seed; Wilson intervals, {CLUSTERED}"]
     return Document("reliability", "Reliability diagram, in numbers", pd.DataFrame(rows), printed, notes)
 
 
@@ -126,7 +134,11 @@ def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
         | {f"risk {row.risk:.2f}": number(row.net_benefit) for row in part.itertuples() if row.risk in PRINTED_RISKS}
         for (name, *_), part in (frame.groupby(["experiment", "run", "test_set"], sort=False) if rows else ())
     )
-    notes = [*banner, "true positives per image less false positives weighted by the odds of the risk; calling none: 0"]
+    notes = [
+        *banner,
+        "true positives per image less false positives weighted by the odds of the risk; calling none: 0",
+        SCORES,
+    ]
     return Document("decision_curve", "Decision curve: net benefit", frame, printed, notes)
 
 

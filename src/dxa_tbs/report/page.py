@@ -19,6 +19,7 @@ from dxa_tbs.report.charts import Line, line_chart
 from dxa_tbs.report.checklist import OPEN, checklist_markdown, fill_checklist
 from dxa_tbs.report.documents import Document, number
 from dxa_tbs.report.ledger import TIMES
+from dxa_tbs.report.marks import title
 from dxa_tbs.report.model_card import card_markdown, card_name, model_card
 from dxa_tbs.report.runs import Experiment, Run
 
@@ -91,12 +92,13 @@ def write_page(
         runs=list(_runs(root, experiments, documents["runs"].numbers)),
         runs_table=_shown(documents["runs"], banner),
         items=items,
+        items_of=title(chosen[0]),
         open_text=OPEN,
         cards=cards,
         missing=missing,
     )
     records.write_text(root / "report.html", html)
-    records.write_text(root / "checklist.md", checklist_markdown(items))
+    records.write_text(root / "checklist.md", checklist_markdown(items, title(chosen[0])))
     records.write_text(root / "model_card.md", "\n".join(card_markdown(name, card) for name, card in cards.items()))
 
 

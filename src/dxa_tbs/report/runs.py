@@ -22,6 +22,7 @@ from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, resample
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.report.paper import is_papers_network
+from dxa_tbs.report.people import read_who
 
 NOT_OF_THE_EXPERIMENT = (
     "output_root",
@@ -43,6 +44,7 @@ class Run:
         config, facts, timing, environment: what its files hold.
         test: image_id, patient_id, label, tbs, subgroup columns; score, also after the temperature (`tempered`, NaN
             where there was nothing to fit it on); threshold, the one chosen on validation.
+        who_sha256: of image, patient and split of all originals, whatever their labels.
         temperature, val_auc: fitted on, and of, the validation originals.
     """
 
@@ -52,6 +54,7 @@ class Run:
     timing: dict[str, Any]
     environment: dict[str, Any]
     test: pd.DataFrame
+    who_sha256: str
     temperature: float
     val_auc: float
 
@@ -65,6 +68,7 @@ class Experiment:
         seeds: one per repeat.
         test_set: the same for experiments tested on the same images with the same labels, and for no others.
         number: of those of the same network and approach, from 1.
+        is_one_set: whether all experiments beside it share its test set.
         estimates: mean over repeats of each metric at the fixed threshold, with its interval.
         images: of the test set, in the order of `scored`: image_id, patient_id, label, tbs, subgroup columns.
     """
@@ -76,6 +80,7 @@ class Experiment:
     estimates: dict[str, Estimate]
     number: int
     images: pd.DataFrame
+    is_one_set: bool = True
 
     @property
     def runs(self) -> list[Run]:
@@ -135,8 +140,11 @@ def read_run(root: Path, run_dir: Path) -> Run:
     def optional(name: str) -> dict[str, Any]:
         return records.read_json(run_dir / name) if (run_dir / name).is_file() else {}  # an evaluation has no timing
 
-    who = records.read_table(run_dir / "split.csv").drop(columns=["split", "label", "sha256"])
-    scored = records.read_table(run_dir / "predictions.csv").merge(who, on="image_id", validate="one_to_one")
+    who = read_who(run_dir)
+    whose = who[who["origin"] == ""][["image_id", "patient_id", "split"]].sort_values("image_id")
+    scored = records.read_table(run_dir / "predictions.csv").merge(
+        who.drop(columns=["split", "label", "sha256"]), on="image_id", validate="one_to_one"
+    )
     facts = records.read_json(run_dir / records.METRICS)
     val = scored[(scored["split"] == "val") & (scored["origin"] == "")]
     temperature = fit_temperature(val["label"].to_numpy(), val["score"].to_numpy()) if len(val) else math.nan
@@ -151,6 +159,7 @@ def read_run(root: Path, run_dir: Path) -> Run:
         timing=optional("timing.json"),
         environment=optional("environment.json"),
         test=test.sort_values("image_id", ignore_index=True),
+        who_sha256=records.sha256_of_table(whose),
         temperature=temperature,
         val_auc=binary_auc(val["label"].to_numpy(), val["score"].to_numpy()),
     )
@@ -195,7 +204,8 @@ def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
         first["patient_id"].to_numpy(),
         threshold=float(repeats[0][0].facts["thresholds"]["fixed"]),
     )
-    images = first[["image_id", "label"]].to_csv(index=False)
+    facts = repeats[0][0].facts
+    images = first[["image_id", "label"]].to_csv(index=False) + facts.get("cohort_sha256", facts["data_sha256"])
     test_set = hashlib.sha256(images.encode()).hexdigest()[:8]
     who = first.drop(columns=["score", "tempered", "threshold"])
     return Experiment(repeats, list(by_seed), test_set, scored, estimates(scored), number=1, images=who)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ BASELINES: dict[str, tuple[str, ...]] = {  # name: columns of measures.csv
 }
 SHOWN = {"sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score", "auc": "AUC"}
 THRESHOLD = 0.5
+ALPHA = 0.05
 NOT_PERMUTED = "no run with permuted labels here: add labels.permuted_seed=0 to a training command"
 
 
@@ -48,16 +49,23 @@ class Ground:
 
 
 def find_grounds(experiments: Sequence[Experiment], controls: Sequence[Experiment], root: Path) -> list[Ground]:
-    """Return one ground per split of the same images; controls stand with the one of their patients."""
+    """Return one ground per split of the same images; controls stand with the one of their images and split."""
     by_split: dict[tuple[str, ...], list[Experiment]] = {}
     for one in experiments:
         by_split.setdefault(_split_of(one), []).append(one)
     grounds = []
     for members in by_split.values():
-        who = _who(members[0])
-        beside = [control for control in controls if _who(control) == who]
-        grounds.append(Ground(members, beside, _baselines(members[0], root)))
+        beside = [control for control in controls if _whose(control) == _whose(members[0])]
+        baselines = next((found for one in members if (found := _baselines(one, root))), {})
+        grounds.append(Ground(members, beside, baselines))
     return grounds
+
+
+def controls_of_none(grounds: Sequence[Ground], controls: Sequence[Experiment]) -> list[str]:
+    """Return a line for each control that stands with no experiment."""
+    placed = {one.folder for ground in grounds for one in ground.controls}
+    text = "a control without an experiment on the same images and split: "
+    return [text + control.folder for control in controls if control.folder not in placed]
 
 
 def sanity_documents(grounds: Sequence[Ground], banner: Sequence[str]) -> list[Document]:
@@ -82,33 +90,31 @@ def against_slope(ground: Ground) -> pd.DataFrame:
         aucs = {"auc": one.estimates["auc"].value, "auc_of_slope": reached.value}
         rows.append({**names, **aucs, **dataclasses.asdict(found)})
     frame = pd.DataFrame(rows)
-    return frame.assign(p_holm=holm(frame["p"].tolist()), beats=(frame["low"] > 0))
+    frame["p_holm"] = holm(frame["p"].tolist())
+    return frame.assign(beats=(frame["difference"] > 0) & (frame["p_holm"] < ALPHA))
 
 
 def _sanity(ground: Ground, name: str, of_set: str, banner: Sequence[str]) -> Document:
-    found: dict[str, tuple[Mapping[str, Estimate], int]] = {
-        baseline: (estimates(scored), 1) for baseline, scored in ground.baselines.items()
-    }
-    for control in ground.controls:
-        found[f"{title(control)}: {control.control}"] = (control.estimates, len(control.seeds))
-    num_images = len(ground.experiments[0].scored.labels)
+    found = [(row, estimates(scored), len(scored.labels), "") for row, scored in ground.baselines.items()]
+    found += [
+        (f"{title(one)}: {one.control}", one.estimates, len(one.scored.labels), one.folder) for one in ground.controls
+    ]
     rows = [
-        {"row": row, "n": num_images, "seeds": seeds, "metric": metric, **dataclasses.asdict(of_row[metric])}
-        for row, (of_row, seeds) in found.items()
+        {"row": row, "run": run, "n": num_images, "metric": metric, **dataclasses.asdict(of_row[metric])}
+        for row, of_row, num_images, run in found
         for metric in SHOWN
     ]
     printed = pd.DataFrame(
-        [
-            {"": row, "n": str(num_images)} | {text: with_interval(of_row[metric]) for metric, text in SHOWN.items()}
-            for row, (of_row, _) in found.items()
-        ]
+        {"": row, "n": str(num_images)} | {text: with_interval(of_row[metric]) for metric, text in SHOWN.items()}
+        for row, of_row, num_images, _ in found
     )
     notes = [*banner, "baselines: logistic regression on the training originals, threshold 0.5, the same test images"]
-    notes += [f"no baseline of a run without measures.csv or training: {ground.experiments[0].folder}"] * (not rows)
     lacking = [baseline for baseline in BASELINES if baseline not in ground.baselines]
-    if ground.baselines and lacking:
+    if not ground.baselines:
+        notes.append("no baselines: no run of this split has both training images and measures.csv")
+    elif lacking:
         notes.append(
-            f"not to be had, since images have no box around the vertebrae, or no texture: {'; '.join(lacking)}"
+            f"not to be had, since images have no box around the vertebrae or no texture: {'; '.join(lacking)}"
         )
     if not any("permuted" in control.control for control in ground.controls):
         notes.append(NOT_PERMUTED)
@@ -129,19 +135,25 @@ def _against_slope(ground: Ground, name: str, of_set: str, banner: Sequence[str]
         }
     )
     test = ", ".join(sorted(set(frame["test"])))
-    notes = [*banner, f"{test}; a network beats the slope if the whole 95 % interval of the difference lies above 0"]
+    notes = [
+        *banner,
+        f"{test}; a network beats the slope if the difference is above 0 and p, after Holm, below {ALPHA:g}",
+    ]
     return Document(name, f"Networks against the variogram slope alone{of_set}", frame, printed, notes)
 
 
 def _split_of(experiment: Experiment) -> tuple[str, ...]:
-    config = experiment.first.config
-    settings = str({key: value for key, value in config["preprocessing"].items() if key != "region"})
-    return (*(str(run.facts["data_sha256"]) for run in experiment.repeats[0]), settings)
+    return (*(str(run.facts["data_sha256"]) for run in experiment.repeats[0]), _preprocessing(experiment))
 
 
-def _who(experiment: Experiment) -> str:
-    """Return whose images are in an experiment's cohort, whatever their labels."""
-    return str(experiment.first.config["dataset"] | {"name": ""})
+def _whose(experiment: Experiment) -> tuple[str, ...]:
+    """Return what an experiment and its controls share: whose images, their split and preprocessing; not the labels."""
+    dataset = str(experiment.first.config["dataset"]["name"])
+    return (*(run.who_sha256 for run in experiment.repeats[0]), dataset, _preprocessing(experiment))
+
+
+def _preprocessing(experiment: Experiment) -> str:
+    return str({key: value for key, value in experiment.first.config["preprocessing"].items() if key != "region"})
 
 
 def _baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
@@ -151,7 +163,7 @@ def _baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
         file = root / run.folder / "measures.csv"
         if "evaluated_run" in run.facts or not file.is_file():
             return {}
-        measures = records.read_table(file)
+        measures = records.read_table(file).set_index("image_id").apply(pd.to_numeric, errors="coerce").reset_index()
         who = records.read_table(root / run.folder / "split.csv", columns=["image_id", "split", "label", "origin"])
         originals = who[who["origin"] == ""].merge(measures, on="image_id", validate="one_to_one")
         folds.append((originals[originals["split"] == "train"], originals[originals["split"] == "test"]))

@@ -54,26 +54,28 @@ def draw_reliability(
 def draw_decision_curves(
     folder: Path, experiments: Sequence[Experiment], curves: pd.DataFrame, *, marks: Sequence[str]
 ) -> None:
-    """Draw net benefit against the risk from which one would act, a panel per approach.
+    """Draw net benefit against the risk from which one would act, a panel per approach and test set.
 
     Args:
         curves: the numbers of `operating.decision_document`.
     """
     if curves.empty:
         return
-    by_approach = {name: [one for one in experiments if one.approach == name] for name in COLOURS}
-    shown = {name: chosen for name, chosen in by_approach.items() if chosen}
+    shown: dict[tuple[str, str], list[Experiment]] = {}
+    for one in experiments:
+        if (curves["run"] == one.folder).any():
+            shown.setdefault((one.approach, one.test_set), []).append(one)
     figure, places = new_figure(4.2 * len(shown) + 0.3, 4.2, columns=len(shown))
-    for axes, (name, chosen) in zip(places, shown.items(), strict=True):
+    for axes, ((approach, test_set), chosen) in zip(places, shown.items(), strict=True):
         for colour, one in zip(PALETTE * len(chosen), chosen, strict=False):
             part = curves[curves["run"] == one.folder]
             axes.plot(part["risk"], part["net_benefit"], color=colour, linewidth=1.4, label=title(one))
-        everybody = curves[(curves["run"] == "") & (curves["test_set"] == chosen[0].test_set)]
+        everybody = curves[(curves["run"] == "") & (curves["test_set"] == test_set)]
         axes.plot(everybody["risk"], everybody["net_benefit"], color=GREY, linestyle="--", label="call all Degraded")
         axes.axhline(0, color="black", linewidth=0.8, label="call none")
         highest = max(0.05, float(curves["net_benefit"].max()))
         axes.set(xlabel="risk from which one would act", ylim=(-0.3 * highest, 1.1 * highest), xlim=(0, 1))
-        axes.set_title(f"approach {name}", fontsize=10)
+        axes.set_title(f"approach {approach}" + ("" if chosen[0].is_one_set else f", set {test_set}"), fontsize=10)
         axes.legend(fontsize=7, frameon=False)
     places[0].set_ylabel("net benefit")
     save(figure, folder / "decision_curve", marks=marks)

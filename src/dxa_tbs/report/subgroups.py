@@ -12,13 +12,12 @@ import pandas as pd
 from dxa_tbs.evaluation.intervals import Estimate, bootstrap_weights, counts, metrics_of_counts, percentile, wilson
 from dxa_tbs.report.documents import Document, with_interval
 from dxa_tbs.report.marks import title
+from dxa_tbs.report.people import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
 from dxa_tbs.report.runs import Experiment
 
-MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
+HIDDEN = f"no group of fewer than {MIN_PATIENTS} patients, nor any that would show the size of one"
 BAND_WIDTH = 0.05  # TBS units, from the cut on
 BANDS_EACH_SIDE = 3
-AGE_EDGES = (50, 60, 70, 80)
-NOT_SUBGROUPS = ("image_id", "patient_id", "label", "tbs")
 
 
 def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document | None:
@@ -26,8 +25,7 @@ def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
     rows = [
         {"experiment": title(one), "run": one.folder, "band": band} | _of_group(one, chosen, ("error",))
         for one in experiments
-        for band, chosen in _bands(one.images["tbs"], float(one.first.config["labels"]["degraded_max_tbs"]))
-        if _is_shown(one, chosen)
+        for band, chosen in _shown(one, _bands(one))
     ]
     if not rows:
         return None
@@ -41,7 +39,7 @@ def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
         }
         for row in rows
     )
-    notes = [*banner, f"bands of {BAND_WIDTH:g} on both sides of the cut; none with fewer than {MIN_PATIENTS} patients"]
+    notes = [*banner, f"bands of {BAND_WIDTH:g} on both sides of the cut; {HIDDEN}"]
     return Document("tbs_bands", "Error rate by TBS", pd.DataFrame(rows), printed, notes)
 
 
@@ -51,9 +49,8 @@ def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
         {"experiment": title(one), "run": one.folder, "column": column, "group": name}
         | _of_group(one, chosen, ("error", "sensitivity", "specificity"))
         for one in experiments
-        for column in one.images.columns.drop(list(NOT_SUBGROUPS))
-        for name, chosen in _levels(one.images[column])
-        if _is_shown(one, chosen)
+        for column in one.images.columns.drop(list(NO_SUBGROUPS), errors="ignore")
+        for name, chosen in _shown(one, levels(one.images[column]))
     ]
     if not rows:
         return None
@@ -69,34 +66,26 @@ def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
         }
         for row in rows
     )
-    notes = [*banner, f"age by decades, other numbers by tertiles; no subgroup with fewer than {MIN_PATIENTS} patients"]
+    notes = [*banner, f"age by decades, other numbers by tertiles; {HIDDEN}"]
     return Document("subgroups", "Subgroups", pd.DataFrame(rows), printed, notes)
 
 
-def _bands(tbs: pd.Series, cut: float) -> Iterator[tuple[str, np.ndarray]]:
+def _bands(one: Experiment) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name and members of each band, which holds its upper edge, as Degraded holds the cut."""
+    tbs, cut = one.images["tbs"], float(one.first.config["labels"]["degraded_max_tbs"])
     edges = [round(cut + BAND_WIDTH * step, 3) for step in range(-BANDS_EACH_SIDE + 1, BANDS_EACH_SIDE)]
     yield f"to {edges[0]:.2f}", (tbs <= edges[0]).to_numpy()
     for low, high in itertools.pairwise(edges):
         yield f"{low:.2f} to {high:.2f}", ((tbs > low) & (tbs <= high)).to_numpy()
     yield f"above {edges[-1]:.2f}", (tbs > edges[-1]).to_numpy()
+    yield "unknown", tbs.isna().to_numpy()
 
 
-def _levels(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and members of each level of a column: decades of age, tertiles of numbers, else its values."""
-    if not pd.api.types.is_numeric_dtype(values):
-        for level in sorted(set(values) - {""}):
-            yield str(level), (values == level).to_numpy()
-        return
-    edges = list(AGE_EDGES) if values.name == "age" else sorted(set(values.quantile([1 / 3, 2 / 3]).round(1)))
-    yield f"below {edges[0]:g}", (values < edges[0]).to_numpy()
-    for low, high in itertools.pairwise(edges):
-        yield f"{low:g} to below {high:g}", ((values >= low) & (values < high)).to_numpy()
-    yield f"from {edges[-1]:g}", (values >= edges[-1]).to_numpy()
-
-
-def _is_shown(one: Experiment, chosen: np.ndarray) -> bool:
-    return int(one.images["patient_id"][chosen].nunique()) >= MIN_PATIENTS
+def _shown(one: Experiment, groups: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield those groups of which something may be published."""
+    members = dict(groups)
+    sizes = {name: int(one.images["patient_id"][chosen].nunique()) for name, chosen in members.items()}
+    yield from ((name, members[name]) for name in publishable(sizes))
 
 
 def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> dict[str, Any]:

@@ -12,9 +12,7 @@ from dxa_tbs.evaluation.intervals import Estimate
 from dxa_tbs.report.documents import number, p_value, with_interval
 from dxa_tbs.report.marks import legend, marks_of, title
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import SLOPE, Ground, against_slope
-
-ALPHA = 0.05
+from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground, against_slope
 
 
 def choose(experiments: Sequence[Experiment]) -> Experiment:
@@ -52,7 +50,7 @@ def _how_sure(one: Experiment) -> str:
     patients = len(np.unique(one.scored.patients))
     threshold = f"{one.first.facts['thresholds']['fixed']:g}"
     return (
-        f"On {len(labels)} test images of {patients} patients, {int(labels.sum())} of them Degraded{seeds}; "
+        f"On {len(labels)} test images ({int(labels.sum())} Degraded) of {patients} patients{seeds}; "
         f"at threshold {threshold}: {metrics} (95 % intervals)."
     )
 
@@ -76,7 +74,7 @@ def _which(one: Experiment, ground: Ground) -> str:
 
 def _against_slope(one: Experiment, ground: Ground) -> str:
     if SLOPE not in ground.baselines:
-        return "No baseline to hold it against: no run of this split holds the measures of its training images."
+        return "No baseline to hold it against: no run of this split has both training images and measures.csv."
     frame = against_slope(ground).set_index("run")
     row = frame.loc[one.folder]
     difference = with_interval(Estimate(row["difference"], row["low"], row["high"], row["test"]))
