@@ -49,30 +49,34 @@ def line_chart(
     parts = []
     if band is not None:
         x, low, high = band
-        parts.append(Markup('<polygon class="band" points="{}"/>').format(
-            f"{points(x, low)} {points(x[::-1], high[::-1])}"))  # fmt: skip
+        around = f"{points(x, low)} {points(x[::-1], high[::-1])}"
+        parts.append(Markup('<polygon class="band" points="{}"/>').format(around))
     if mark_x is not None:
         x = np.array([mark_x, mark_x], float)
         parts.append(Markup('<polyline class="mark" points="{}"/>').format(points(x, np.array(y_range))))
     for line in lines:
         style = "dashed" if line.is_dashed else "solid"
         parts.append(Markup('<polyline class="{}" points="{}"/>').format(style, points(line.x, line.y)))
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts.append(Markup('<path class="axes" d="M{0},{1}V{2}H{3}"/>').format(LEFT, TOP, bottom, right))
-    texts = [
-        (LEFT, bottom + 12, "start", f"{x_range[0]:g}"),
-        (right, bottom + 12, "end", f"{x_range[1]:g}"),
-        ((LEFT + right) / 2, HEIGHT - 4, "middle", x_label + _legend(lines)),
-        (LEFT - 4, bottom, "end", f"{y_range[0]:.3g}"),
-        (LEFT - 4, TOP + 8, "end", f"{y_range[1]:.3g}"),
-    ]
-    text = Markup('<text x="{:.0f}" y="{:.0f}" text-anchor="{}">{}</text>')
-    parts += [text.format(*one) for one in texts]
-    sideways = Markup('<text transform="translate(12 {:.0f}) rotate(-90)" text-anchor="middle">{}</text>')
-    parts.append(sideways.format((TOP + bottom) / 2, y_label))
+    parts += _frame(x_range, y_range, x_label + _legend(lines), y_label)
     return Markup('<svg role="img" viewBox="0 0 {} {}"><title>{}</title>{}</svg>').format(
         WIDTH, HEIGHT, title, Markup("").join(parts)
     )
+
+
+def _frame(x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, y_label: str) -> list[Markup]:
+    """Return both axes, the ends of their ranges and what they are of."""
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    axes = Markup('<path class="axes" d="M{0},{1}V{2}H{3}"/>').format(LEFT, TOP, bottom, right)
+    texts = [
+        (LEFT, bottom + 12, "start", f"{x_range[0]:g}"),
+        (right, bottom + 12, "end", f"{x_range[1]:g}"),
+        ((LEFT + right) / 2, HEIGHT - 4, "middle", x_label),
+        (LEFT - 4, bottom, "end", f"{y_range[0]:.3g}"),
+        (LEFT - 4, TOP + 8, "end", f"{y_range[1]:.3g}"),
+    ]
+    upright = Markup('<text x="{:.0f}" y="{:.0f}" text-anchor="{}">{}</text>')
+    sideways = Markup('<text transform="translate(12 {:.0f}) rotate(-90)" text-anchor="middle">{}</text>')
+    return [axes, *(upright.format(*one) for one in texts), sideways.format((TOP + bottom) / 2, y_label)]
 
 
 def _legend(lines: Sequence[Line]) -> str:
