@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +89,16 @@ def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
     patients = np.repeat([f"p{number}" for number in range(60)], [1] * 30 + [3] * 30)
     of_patient = dict(zip(dict.fromkeys(patients), rng.integers(0, 2, 60), strict=True))
     cohort = pd.DataFrame({"patient_id": patients, "label": [of_patient[name] for name in patients], "tbs": 1.2})
+    cohort["split"] = np.where(cohort["patient_id"].str[1:].astype(int) % 3 == 0, "test", "train")
     cohort = cohort.sample(frac=1, random_state=1, ignore_index=True)
     shuffled = permute_labels(cohort, seed=0)
     assert shuffled["label"].sum() == cohort["label"].sum()
     assert shuffled["tbs"].isna().all()
     assert (shuffled.groupby("patient_id")["label"].nunique() == 1).all()
     sizes = cohort.groupby("patient_id")["label"].transform("size")
-    for size in (1, 3):
-        assert shuffled["label"][sizes == size].sum() == cohort["label"][sizes == size].sum()
+    for size, split in itertools.product((1, 3), ("train", "test")):
+        block = (sizes == size) & (cohort["split"] == split)
+        assert shuffled["label"][block].sum() == cohort["label"][block].sum()
     assert 0.3 < (shuffled["label"] == cohort["label"]).mean() < 0.7
     assert permute_labels(cohort, seed=0).equals(shuffled)
     assert not permute_labels(cohort, seed=1).equals(shuffled)
@@ -130,9 +133,8 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
 
 
 def test_labels_that_hardly_anybody_can_exchange_are_refused() -> None:
-    cohort = pd.DataFrame(
-        {"patient_id": np.repeat(np.arange(12).astype(str), np.arange(1, 13)), "label": 0, "tbs": 1.3}
-    )
+    patients = np.repeat(np.arange(12).astype(str), np.arange(1, 13))
+    cohort = pd.DataFrame({"patient_id": patients, "label": 0, "tbs": 1.3, "split": "train"})
     with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 12 of 12 patients"):
         permute_labels(cohort, seed=0)
 

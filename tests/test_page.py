@@ -63,7 +63,7 @@ def test_nothing_is_asked_of_any_network_and_nothing_goes_wrong(browser: Any, re
 
 def test_the_page_is_no_wider_than_the_screen(browser: Any) -> None:
     browser.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
-    wide, screen = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    wide, screen = browser.execute_script("return [document.documentElement.scrollWidth, screen.width]")
     assert wide <= screen
 
 

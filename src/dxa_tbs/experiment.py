@@ -19,6 +19,7 @@ from dxa_tbs.compose import to_plain
 from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
 from dxa_tbs.data.audit import check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
+from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
@@ -51,7 +52,10 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
     with gathered_warnings() as warnings:
         cohort = read_cohort(config.dataset, config.labels, config.split)
         cohort["source_sha256"] = hash_sources(cohort)
+        cohort_sha256 = records.sha256_of_table(cohort.drop(columns=["source"]))
         cohort["split"] = split_cohort(cohort, config.split)
+        if config.labels.permuted_seed is not None:
+            cohort = permute_labels(cohort, seed=config.labels.permuted_seed)
         check_split(cohort, needed=("test",) if source else SPLITS)
         made_from = {
             "data_sha256": records.sha256_of_table(cohort.drop(columns=["source"])),
@@ -74,7 +78,6 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             if is_to_do:
                 with log_file(run_dir / "train.log", so_far=warnings):
                     facts = _fill(config, run_dir, data, cohort, network, source=source, clock=clock)
-                    cohort_sha256 = records.sha256_of_table(cohort.drop(columns=["source", "split"]))
                     told = {
                         **made_from,
                         "cohort_sha256": cohort_sha256,

@@ -32,8 +32,11 @@ def label_tbs(tbs: np.ndarray, *, rule: LabelRule, degraded_max: float, normal_m
 def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Return the cohort with its labels shuffled among patients, and no TBS: a control that has nothing to learn.
 
-    Patients exchange the labels of all their images, with others who have as many: each class keeps its number of
-    images, and a patient's images their likeness.
+    Patients exchange the labels of all their images, with others of their split who have as many: each split keeps its
+    images of each class, and a patient's images their likeness.
+
+    Args:
+        cohort: patient_id, label, split, tbs.
 
     Raises:
         Refusal: many patients have a number of images that few others have, and could exchange with hardly anybody.
@@ -43,14 +46,14 @@ def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     labels = cohort["label"].copy()
     rows = pd.Series(list(cohort.groupby("patient_id").indices.values()))
-    sizes = rows.map(len)
-    alone = sizes.map(sizes.value_counts()) < MIN_PARTNERS
-    if sizes[alone].sum() > MAX_ALONE * len(cohort):
+    kinds = rows.map(lambda own: f"{cohort['split'].iloc[own[0]]} {len(own)}")
+    alone = kinds.map(kinds.value_counts()) < MIN_PARTNERS
+    if rows[alone].map(len).sum() > MAX_ALONE * len(cohort):
         raise Refusal(
             f"labels.permuted_seed={seed}: {alone.sum()} of {len(rows)} patients have a number of images that fewer "
-            f"than {MIN_PARTNERS} patients have, and labels are exchanged among those alone: drop it"
+            f"than {MIN_PARTNERS} patients of their split have, and labels are exchanged among those alone: drop it"
         )
-    for _, alike in rows.groupby(sizes):
+    for _, alike in rows.groupby(kinds):
         for to, source in zip(alike, alike.iloc[rng.permutation(len(alike))], strict=True):
             labels.iloc[to] = cohort["label"].iloc[source].to_numpy()
     return cohort.assign(label=labels, tbs=np.nan)

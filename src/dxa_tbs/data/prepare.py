@@ -34,7 +34,7 @@ from dxa_tbs.data.augment import plan_copies
 from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import load_images
-from dxa_tbs.data.labels import CLASS_NAMES, label_tbs, permute_labels
+from dxa_tbs.data.labels import CLASS_NAMES, label_tbs
 from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
 
@@ -64,11 +64,6 @@ class Prepared:
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
     """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`), without any pixels."""
-    cohort = _read_labelled(dataset, labels, split)
-    return cohort if labels.permuted_seed is None else permute_labels(cohort, seed=labels.permuted_seed)
-
-
-def _read_labelled(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
     label = functools.partial(
         label_tbs, rule=labels.rule, degraded_max=labels.degraded_max_tbs, normal_min=labels.normal_min_tbs
     )

@@ -12,7 +12,7 @@ from dxa_tbs import records
 from dxa_tbs.report import figures, ledger, operating, page, pairs, score_figures, subgroups
 from dxa_tbs.report.documents import Document
 from dxa_tbs.report.gather import Found, find_experiments
-from dxa_tbs.report.marks import SYNTHETIC, legend, marks_of
+from dxa_tbs.report.marks import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
 from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.report.sanity import Ground, controls_of_none, find_grounds, sanity_documents
@@ -68,7 +68,8 @@ def write_report(root: Path, *, prevalence: float | None = None) -> str:
 def make_documents(found: Found, root: Path, *, prevalence: float | None = None) -> Made:
     """Return all tables of the experiments found below `root`."""
     experiments = found.experiments
-    banner = [SYNTHETIC] if all(one.first.facts["synthetic"] for one in experiments) else []
+    synthetic = [bool(one.first.facts["synthetic"]) for one in experiments]
+    banner = [SYNTHETIC] if all(synthetic) else [PARTLY_SYNTHETIC] if any(synthetic) else []
     grounds = find_grounds(experiments, found.controls, root)
     compared = pairs.comparisons(experiments)
     documents = [

@@ -68,12 +68,21 @@ def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
     """Return the experiments, those of the same network and approach numbered."""
     seen: dict[tuple[str, str, str], int] = {}
     numbered = []
-    is_one_set = len({one.test_set for one in experiments if not one.control}) <= 1
+    names = _set_names(experiments)
     for one in experiments:
         key = one.model, one.approach, one.control
         seen[key] = seen.get(key, 0) + 1
-        numbered.append(dataclasses.replace(one, number=seen[key], is_one_set=is_one_set))
+        numbered.append(dataclasses.replace(one, number=seen[key], set_name=names[one.test_set]))
     return numbered
+
+
+def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Return a name for each test set: its dataset's, with the set's own digest where a dataset has several."""
+    datasets = {one.test_set: str(one.first.config["dataset"]["name"]) for one in experiments}
+    if len(datasets) == 1:
+        return dict.fromkeys(datasets, "")
+    several = {name for name in datasets.values() if list(datasets.values()).count(name) > 1}
+    return {digest: f"{name} {digest[:4]}" if name in several else name for digest, name in datasets.items()}
 
 
 def _papers_place(experiment: Experiment) -> tuple[int, int, str, str]:

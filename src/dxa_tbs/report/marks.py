@@ -11,6 +11,9 @@ from dxa_tbs.report.runs import Experiment
 
 SUPERSCRIPTS = str.maketrans("abcdefgh", "ᵃᵇᶜᵈᵉᶠᵍʰ")
 SYNTHETIC = "Synthetic phantom: these results show that the pipeline works, never that a model works on patients."
+PARTLY_SYNTHETIC = (
+    "Marked ᵍ: synthetic phantom; these results show that the pipeline works, never that a model works on patients."
+)
 MEANINGS = {
     "a": "random initialisation, nothing is pretrained",
     "b": "fewer epochs than the protocol",
@@ -87,6 +90,6 @@ def evaluated_run(experiment: Experiment) -> str:
 def title(experiment: Experiment) -> str:
     """Return a short name of an experiment: network, approach, number, test set if there are several, seeds, marks."""
     name = f"{experiment.model} {experiment.approach}" + (f" ({experiment.number})" if experiment.number > 1 else "")
-    name += "" if experiment.is_one_set else f", set {experiment.test_set}"
+    name += f", {experiment.set_name}" if experiment.set_name else ""
     seeds = f", n={len(experiment.seeds)}" if len(experiment.seeds) > 1 else ""
     return name + seeds + marks_of(experiment).translate(SUPERSCRIPTS)

@@ -68,7 +68,7 @@ class Experiment:
         seeds: one per repeat.
         test_set: the same for experiments tested on the same images with the same labels, and for no others.
         number: of those of the same network and approach, from 1.
-        is_one_set: whether all experiments beside it share its test set.
+        set_name: of its test set, where the experiments beside it have another; else empty.
         estimates: mean over repeats of each metric at the fixed threshold, with its interval.
         images: of the test set, in the order of `scored`: image_id, patient_id, label, tbs, subgroup columns.
     """
@@ -80,7 +80,7 @@ class Experiment:
     estimates: dict[str, Estimate]
     number: int
     images: pd.DataFrame
-    is_one_set: bool = True
+    set_name: str = ""
 
     @property
     def runs(self) -> list[Run]:

@@ -73,7 +73,8 @@ def sanity_documents(grounds: Sequence[Ground], banner: Sequence[str]) -> list[D
     documents = []
     for place, ground in enumerate(grounds):
         suffix = f"_{place + 1}" if len(grounds) > 1 else ""
-        of_set = f", test set {ground.experiments[0].test_set}" if len(grounds) > 1 else ""
+        first = ground.experiments[0]
+        of_set = f", {first.set_name or first.test_set}" if len(grounds) > 1 else ""
         documents.append(_sanity(ground, f"sanity{suffix}", of_set, banner))
         if SLOPE in ground.baselines:
             documents.append(_against_slope(ground, f"against_slope{suffix}", of_set, banner))

@@ -75,7 +75,7 @@ def draw_decision_curves(
         axes.axhline(0, color="black", linewidth=0.8, label="call none")
         highest = max(0.05, float(curves["net_benefit"].max()))
         axes.set(xlabel="risk from which one would act", ylim=(-0.3 * highest, 1.1 * highest), xlim=(0, 1))
-        axes.set_title(f"approach {approach}" + ("" if chosen[0].is_one_set else f", set {test_set}"), fontsize=10)
+        axes.set_title(f"approach {approach}" + (f", {chosen[0].set_name}" if chosen[0].set_name else ""), fontsize=10)
         axes.legend(fontsize=7, frameon=False)
     places[0].set_ylabel("net benefit")
     save(figure, folder / "decision_curve", marks=marks)

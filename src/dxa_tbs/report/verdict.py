@@ -86,10 +86,12 @@ def _against_slope(one: Experiment, ground: Ground) -> str:
 
 
 def _against_others(one: Experiment, compared: pd.DataFrame) -> list[str]:
-    if compared.empty:
+    if compared.empty:  # and has no columns
         return []
     is_mine = (compared["first_run"] == one.folder) | (compared["second_run"] == one.folder)
     mine = compared[is_mine & (compared["metric"] == "auc")]
+    if mine.empty:
+        return []
     num_apart = int((mine["p_holm"] < ALPHA).sum())
     return [f"Its AUC differs from that of {num_apart} of the {len(mine)} others (p below {ALPHA:g} after Holm)."]
 
