@@ -53,6 +53,21 @@ def test_a_step_that_is_not_rounding_is_told() -> None:
         assert text is not None and "gradients" in text
 
 
+@pytest.mark.parametrize(
+    "typed", [["model=model3"], *([f"model={name}", "approach=full"] for name in ("resnet18", "squeezenet"))]
+)
+def test_scores_of_a_network_in_bf16_are_no_ties(typed: list[str]) -> None:
+    config = composed(
+        *typed, *(["model.weights=none"] if "model=model3" not in typed else []), "trainer.precision=bf16"
+    )
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    images = torch.rand(24, 3, 224, 224, generator=torch.Generator().manual_seed(0)).round(decimals=2)
+    with torch.no_grad(), lowered(CPU, Precision.bf16):
+        logits = network.model.eval()(images.to(memory_format=torch.channels_last))
+    assert logits.dtype == torch.float32
+    assert len(logits[:, 0].unique()) >= 22 > len(logits[:, 0].bfloat16().unique())
+
+
 class Cancels(nn.Sequential):
     """Right in fp32; in bf16, which has 8 bits, what was added takes the rest with it."""
 

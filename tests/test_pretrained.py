@@ -16,6 +16,7 @@ from dxa_tbs import trial
 from dxa_tbs.config import Architecture, Config, Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.models import last
 from dxa_tbs.models.pretrained import (
     Dropout,
     as_chain,
@@ -118,10 +119,10 @@ def test_the_papers_parameter_counts_and_the_cut(name: str) -> None:
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
 def test_without_dropout_in_the_backbone_the_cut_is_before_the_last_dropout(name: str) -> None:
     stem, tail = cut_at_dropout(build(name, backbone_dropout=0.0))
-    assert [type(layer) for layer in tail] == [Dropout, nn.Linear]
+    assert [type(layer) for layer in tail] == [Dropout, last.Linear]
     assert len(stem) + len(tail) == len(as_chain(build(name)))
     _, tail = cut_at_dropout(build(name, dropout=0.0, backbone_dropout=0.0))
-    assert [type(layer) for layer in tail] == [nn.Linear]
+    assert [type(layer) for layer in tail] == [last.Linear]
 
 
 def test_the_dropouts_are_those_the_configuration_shows() -> None:

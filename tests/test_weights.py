@@ -165,6 +165,7 @@ def test_a_file_in_torch_home_is_checked_too(
         weights.find_weights(Architecture.squeezenet, "imagenet")
 
 
+@pytest.mark.slow
 def test_unplugged_a_run_is_refused_before_any_data_is_made(tmp_path: Path) -> None:
     environment = os.environ | {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
     environment.pop("no_proxy", None)

@@ -29,13 +29,13 @@ def measure(window: np.ndarray, box: np.ndarray) -> dict[str, float]:
     if np.isnan(box).any():
         known = {"grey": float(window.mean()), "variogram_slope": _slope(window, everywhere)}
         return dict.fromkeys(MEASURES, np.nan) | known
-    inside = box_mask(window.shape, box)
+    inside, beside = box_mask(window.shape, box), beside_mask(window.shape, box)
     return {
         "grey": float(window.mean()),
         "variogram_slope": _slope(window, _bodies(window.shape, box)),
         "vertebrae_grey": float(window[inside].mean()) if inside.any() else np.nan,
-        "background_grey": float(window[~inside].mean()) if not inside.all() else np.nan,
-        "background_slope": _slope(window, everywhere * ~inside),
+        "background_grey": float(window[beside].mean()) if beside.any() else np.nan,
+        "background_slope": _slope(window, everywhere * beside),
     }
 
 
@@ -47,10 +47,15 @@ def box_mask(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
     return mask
 
 
+def beside_mask(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
+    """Return which pixels lie left or right of the box: above and below it the spine goes on."""
+    return ~box_mask(shape, np.array([box[0], 0, box[2], shape[0]]))
+
+
 def keep_region(window: np.ndarray, box: np.ndarray, region: Region) -> np.ndarray:
-    """Return the image with all but the box, or the box itself, made black."""
-    inside = box_mask(window.shape, box)
-    return np.where(inside if region is Region.vertebrae else ~inside, window, np.uint8(0))
+    """Return the image with all but the box, or all but what is left and right of it, made black."""
+    kept = box_mask if region is Region.vertebrae else beside_mask
+    return np.where(kept(window.shape, box), window, np.uint8(0))
 
 
 def _bodies(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:

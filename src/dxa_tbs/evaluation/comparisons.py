@@ -35,7 +35,8 @@ def delong_paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
         return Comparison(difference, math.nan, math.nan, 1.0 if difference == 0 else math.nan, "paired DeLong")
     spread = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
     p = float(2 * stats.norm.sf(abs(difference / error)))
-    return Comparison(difference, difference - spread, difference + spread, p, "paired DeLong")
+    low, high = max(-1.0, difference - spread), min(1.0, difference + spread)
+    return Comparison(difference, low, high, p, "paired DeLong")
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Comparison:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from dxa_tbs.models import last
+
 INPUT_CHANNELS = 3
 INPUT_PX = 224
 
@@ -37,5 +39,5 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequenti
         layers[f"fc{number}"] = nn.Linear(features, width)
         layers[f"fc_relu{number}"] = nn.ReLU(inplace=True)
         features = width
-    layers["logit"] = nn.Linear(features, 1)
+    layers["logit"] = last.Linear(features, 1)
     return nn.Sequential(layers)

@@ -15,6 +15,7 @@ from torch import nn
 from torchvision import models
 
 from dxa_tbs.config import Architecture
+from dxa_tbs.models import last
 
 NUM_CLASSES = 2
 BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
@@ -58,13 +59,13 @@ def build_pretrained(architecture: Architecture, *, dropout: float, backbone_dro
         model.classifier[1] = _alive_convolution(model.classifier[1].in_channels)
     elif architecture is Architecture.vgg16:
         model.classifier[5] = Dropout(dropout)
-        model.classifier[6] = nn.Linear(model.classifier[6].in_features, NUM_CLASSES)
+        model.classifier[6] = last.Linear(model.classifier[6].in_features, NUM_CLASSES)
     elif architecture is Architecture.alexnet:
-        model.classifier[6] = nn.Sequential(Dropout(dropout), nn.Linear(model.classifier[6].in_features, NUM_CLASSES))
+        model.classifier[6] = nn.Sequential(Dropout(dropout), last.Linear(model.classifier[6].in_features, NUM_CLASSES))
     elif architecture is Architecture.resnet18:
-        model.fc = nn.Sequential(Dropout(dropout), nn.Linear(model.fc.in_features, NUM_CLASSES))
+        model.fc = nn.Sequential(Dropout(dropout), last.Linear(model.fc.in_features, NUM_CLASSES))
     else:
-        model.classifier = nn.Sequential(Dropout(dropout), nn.Linear(model.classifier.in_features, NUM_CLASSES))
+        model.classifier = nn.Sequential(Dropout(dropout), last.Linear(model.classifier.in_features, NUM_CLASSES))
     return cast(nn.Module, model)
 
 
@@ -96,9 +97,9 @@ def cut_at_dropout(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
 
     The cut is before the first dropout that drops anything, at the latest before the reshaped layer.
     """
-    chain, last = as_chain(model), last_layer(model)
+    chain, final = as_chain(model), last_layer(model)
     for position, layer in enumerate(chain):
-        if layer is last or (isinstance(layer, nn.Dropout) and layer.p > 0):
+        if layer is final or (isinstance(layer, nn.Dropout) and layer.p > 0):
             return chain[:position], chain[position:]
     raise AssertionError("a network has a last layer")
 
@@ -109,7 +110,7 @@ def _alive_convolution(in_channels: int) -> nn.Conv2d:
     With torchvision's initialisation, of both signs, an output is at times negative everywhere: it gets no gradient,
     and the network answers 0.5 for good.
     """
-    layer = nn.Conv2d(in_channels, NUM_CLASSES, kernel_size=1)
+    layer = last.Conv2d(in_channels, NUM_CLASSES, kernel_size=1)
     with torch.no_grad():
         layer.weight.normal_(0.0, 0.01).abs_()
         assert layer.bias is not None

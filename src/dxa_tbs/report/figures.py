@@ -24,6 +24,7 @@ APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "
 COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
 MIN_F1 = 0.7  # of the paper's Fig. 4
 BAND_RESAMPLES = 400
+MAX_COLUMNS = 5
 HALVES = (0, 0.5, 1)
 
 
@@ -53,9 +54,10 @@ def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Seq
 
 
 def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
-    """Draw each experiment's test ROC curve, mean over seeds, with the bootstrap's 95 % band; a row per approach."""
+    """Draw each experiment's test ROC curve, mean over seeds, with its bootstrap band; each approach begins a row."""
     both = [one for one in experiments if len(np.unique(one.scored.labels)) == 2]  # one class alone has no curve
-    shown = [chosen for name in APPROACHES if (chosen := [one for one in both if one.approach == name])]
+    by_approach = ([one for one in both if one.approach == name] for name in APPROACHES)
+    shown = [part[place : place + MAX_COLUMNS] for part in by_approach for place in range(0, len(part), MAX_COLUMNS)]
     if not shown:
         return
     columns = max(map(len, shown))

@@ -19,7 +19,14 @@ from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publi
 from dxa_tbs.report.runs import Experiment, Run
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
-TIMES = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs_s", "time_10_epochs_s")
+TIMES = {  # of timing.json, in seconds
+    "data_s": "Data",
+    "prepare_s": "Preparation",
+    "compile_s": "Recording",
+    "train_10_epochs_s": "Training, 10 epochs",
+    "val_10_epochs_s": "Validation, 10 epochs",
+    "time_10_epochs_s": "Time of 10 epochs",
+}
 
 
 def overview_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
@@ -43,6 +50,7 @@ def overview_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
             "n": str(len(one.scored.labels)),
             "AUC on validation": number(one.val_auc),
             **{text: with_interval(one.estimates[name]) for name, text in OVERVIEW.items()},
+            "Run": one.folder,
         }
         for one in order
     )
@@ -64,7 +72,7 @@ def runs_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
             "AUC": number(row["auc"]),
             "AUC on validation": number(row["val_auc"]),
             "Epochs": ABSENT if row["epochs"] is None else f"{row['epochs']}, tested: {row['tested_epoch']}",
-            **{name: ABSENT if row[name] is None else f"{row[name]:.1f}" for name in TIMES},
+            **{text: ABSENT if row[name] is None else f"{row[name]:.1f}" for name, text in TIMES.items()},
         }
         for row in rows
     )

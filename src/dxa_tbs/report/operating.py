@@ -21,6 +21,7 @@ DIGITS = 6  # of what iterative fits find: what lies behind depends on the versi
 RISKS = np.round(np.arange(0.05, 1.0, 0.05), 2)  # from which one would act, in the decision curve
 CLUSTERED = "none where patients have several images"
 SCORES = "the scores as trained, which are risks only as far as they are calibrated: augmentation moves them"
+TEST_SHARE = "at the share of Degraded of the test set, whatever prevalence was given for PPV and NPV"
 PRINTED_RISKS = (0.1, 0.2, 0.3, 0.5)
 
 
@@ -123,8 +124,9 @@ def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
     """Return the net benefit over the risks from which one would act, against calling all or none Degraded."""
     both = _with_both_classes(experiments)
     rows = []
-    for test_set, labels in {one.test_set: one.scored.labels for one in both}.items():
-        rows += _curve("call all Degraded", "", test_set, net_benefit_of_all(labels, RISKS))
+    for one in {one.test_set: one for one in both}.values():
+        name = "call all Degraded" + (f", {one.set_name}" if one.set_name else "")
+        rows += _curve(name, "", one.test_set, net_benefit_of_all(one.scored.labels, RISKS))
     for one in both:
         curves = [net_benefit(one.scored.labels, scores, RISKS) for scores in one.scored.scores]
         rows += _curve(title(one), one.folder, one.test_set, np.mean(curves, axis=0))

@@ -184,7 +184,7 @@ def _runs(root: Path, experiments: Sequence[Experiment], rows: pd.DataFrame) -> 
                 "charts": [*_history_charts(root, run), *([roc] if roc else [])],
                 "threshold": f"{row['threshold']:g}",
                 **{name: f"{row[name]:g}" for name in ("tp", "fp", "tn", "fn")},
-                "times": {name: f"{row[name]:.1f}" for name in TIMES if pd.notna(row[name])},
+                "times": {text: f"{row[name]:.1f} s" for name, text in TIMES.items() if pd.notna(row[name])},
             }
 
 

@@ -33,7 +33,7 @@ def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, mark
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     above.set_ylabel("loss (cross-entropy)")
     above.legend()
-    below.set_ylabel("validation AUC")
+    below.set_ylabel("validation AUC\n(with its augmented copies)")
     below.set_xlabel("epoch")
     save(figure, folder / "learning_curve", marks=marks)
 

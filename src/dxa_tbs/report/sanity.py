@@ -117,7 +117,7 @@ def _sanity(ground: Ground, name: str, of_set: str, banner: Sequence[str]) -> Do
         notes.append(
             f"not to be had, since images have no box around the vertebrae or no texture: {'; '.join(lacking)}"
         )
-    if not any("permuted" in control.control for control in ground.controls):
+    if ground.baselines and not any("permuted" in control.control for control in ground.controls):
         notes.append(NOT_PERMUTED)
     return Document(name, f"Sanity: baselines and controls{of_set}", pd.DataFrame(rows), printed, notes)
 

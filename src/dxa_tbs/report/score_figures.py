@@ -9,11 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.figures import COLOURS, HALVES
+from dxa_tbs.report.figures import COLOURS, HALVES, MAX_COLUMNS
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
-
-COLUMNS = 5
 
 
 def draw_reliability(
@@ -27,7 +25,7 @@ def draw_reliability(
     shown = [one for one in experiments if not bins.empty and (bins["run"] == one.folder).any()]
     if not shown:
         return
-    columns = min(COLUMNS, len(shown))
+    columns = min(MAX_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, places = new_figure(2.6 * columns + 0.3, 3.0 * rows + 0.4, rows=rows, columns=columns)
     for axes in places[len(shown) :]:

@@ -97,8 +97,8 @@ def print_table_1(frame: pd.DataFrame) -> pd.DataFrame:
             for kind in ("normal_original", "degraded_original", "normal_augmented", "degraded_augmented"):
                 printed = row.get(f"paper_{kind}")
                 has_printed = printed is not None and not pd.isna(printed) and rows[f"paper_{kind}"].notna().all()
-                line[f"{kind.replace('_', ' ').capitalize()} samples"] = (
-                    f"{int(row[kind])} ({int(printed) if has_printed else ABSENT})"
+                line[f"{kind.replace('_', ' ').capitalize()} samples"] = f"{int(row[kind])}" + (
+                    f" ({int(printed)})" if has_printed and printed is not None else ""
                 )
             lines.append(line | {"Total": str(int(row["total"])), "Run": run if row["split"] == "train" else ""})
     return pd.DataFrame(lines)
@@ -140,7 +140,8 @@ def print_table_2(frame: pd.DataFrame) -> pd.DataFrame:
         "lr": "LR",
         "momentum": "Momentum",
     }
-    printed = frame.set_index("model")[list(names)].astype(object).T.map(str)
+    printed = frame.set_index("model")[list(names)].astype(object).T
+    printed = printed.where(printed.notna(), ABSENT).map(str)
     ours = [f"{int(count):,}" if pd.notna(count) else "no run" for count in frame["trainable_parameters"]]
     printed.loc["parameters"] = ours
     printed.loc["paper"] = list(frame["paper_trainable_parameters"])

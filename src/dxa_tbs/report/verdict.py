@@ -23,6 +23,9 @@ def choose(experiments: Sequence[Experiment]) -> Experiment:
     return max(experiments, key=lambda one: np.nan_to_num(one.val_auc, nan=-1))
 
 
+FEW = 10  # images of a class, below which asymptotic intervals are no guide
+
+
 def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
     """Return the sentences for one ground, the most important first.
 
@@ -39,7 +42,7 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
         *_against_others(one, compared),
         data,
     ]
-    return [f"{title(one)}: AUC {with_interval(one.estimates['auc'])}.", *sentences, *_marks(one)]
+    return [f"{title(one)}: AUC {with_interval(one.estimates['auc'])}.", *_too_few(one), *sentences, *_marks(one)]
 
 
 def _how_sure(one: Experiment) -> str:
@@ -53,6 +56,13 @@ def _how_sure(one: Experiment) -> str:
         f"On {len(labels)} test images ({int(labels.sum())} Degraded) of {patients} patients{seeds}; "
         f"at threshold {threshold}: {metrics} (95 % intervals)."
     )
+
+
+def _too_few(one: Experiment) -> list[str]:
+    fewest = int(min(one.scored.labels.sum(), (1 - one.scored.labels).sum()))
+    if fewest >= FEW:
+        return []
+    return [f"Only {fewest} test images of one class: no interval or test below holds with so few."]
 
 
 def _which(one: Experiment, ground: Ground) -> str:
@@ -78,10 +88,13 @@ def _against_slope(one: Experiment, ground: Ground) -> str:
     frame = against_slope(ground).set_index("run")
     row = frame.loc[one.folder]
     difference = with_interval(Estimate(row["difference"], row["low"], row["high"], row["test"]))
-    won = "It beats it." if row["beats"] else "It is not shown to beat it."
+    is_apart = row["p_holm"] < ALPHA
+    answer = (
+        "It beats that." if row["beats"] else "It is worse than that." if is_apart else "It is not shown to beat that."
+    )
     return (
         f"Logistic regression on the slope of the variogram alone reaches an AUC of {number(row['auc_of_slope'])} on "
-        f"the same images; the network's less that: {difference}, {p_value(row['p_holm'])} after Holm. {won}"
+        f"the same images; network less slope: {difference}, {p_value(row['p_holm'])} after Holm. {answer}"
     )
 
 
