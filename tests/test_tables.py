@@ -257,6 +257,19 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
     assert "model1 adhoc (2)" in text
 
 
+def test_a_run_that_scores_its_own_test_images_again_is_no_experiment_of_its_own(tmp_path: Path) -> None:
+    trained = store_run(tmp_path, "model=model1")
+    environment = {"device": "cpu", "precision": "fp32", "weights": {"sha256": "w"}}
+    records.write_json(trained / "environment.json", environment)
+    again = shutil.copytree(trained, trained.parent / "seed0-again")
+    facts = records.read_json(again / records.METRICS) | {"weights_sha256": "w", "evaluated_run": "seed0"}
+    records.write_json(again / records.METRICS, facts)
+    text = rebuild(tmp_path)
+    assert numbers(tmp_path, "table_v")["number"].unique().tolist() == [1]
+    folder = "runs/phantom/adhoc/model1"
+    assert f"scores the test images of {folder}/seed0 again: {folder}/seed0-again" in text
+
+
 def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     store_run(tmp_path, "model=model1")
     other = store_run(tmp_path, "model=squeezenet", "approach=full")

@@ -15,7 +15,8 @@ SHOWN = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity
 def model_card(one: Experiment, documents: Documents) -> dict[str, list[str]]:
     """Return heading and lines of each section."""
     known = {item.asks: item.answer for item in fill_checklist(one, documents) if item.answer}
-    weights = sorted({str(run.environment.get("weights", {}).get("sha256")) for run in one.runs})
+    known_weights = (run.environment.get("weights", {}).get("sha256") for run in one.runs)
+    weights = sorted({str(sha256) for sha256 in known_weights if sha256})
     labels = one.scored.labels
     caveats = [SYNTHETIC] if one.first.facts["synthetic"] else []
     letters = marks_of(one)

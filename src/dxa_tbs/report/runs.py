@@ -168,8 +168,8 @@ def read_run(root: Path, run_dir: Path) -> Run:
 def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]]:
     """Return the experiments of the runs, and a line for each run that is left out, and why."""
     groups: dict[str, dict[int, dict[int, Run]]] = {}
-    left_out = []
-    for run in runs:
+    kept, left_out = _without_rescored(list(runs))
+    for run in kept:
         folds = groups.setdefault(_identity(run), {}).setdefault(run.config["seed"], {})
         fold = run.config["split"].get("fold", 0)
         if fold in folds:
@@ -190,6 +190,26 @@ def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]
         if whole:
             experiments.append(_experiment(whole))
     return experiments, left_out
+
+
+def _without_rescored(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs but for evaluations of a trained one on its own test images, and a line for each of these."""
+
+    def tested(run: Run, weights_sha256: object) -> tuple[str, str]:
+        return str(weights_sha256), run.test[["image_id", "label"]].to_csv(index=False)
+
+    trained = {
+        tested(run, run.environment.get("weights", {}).get("sha256")): run.folder
+        for run in runs
+        if "evaluated_run" not in run.facts
+    }
+    again = {
+        run.folder: trained[key]
+        for run in runs
+        if "evaluated_run" in run.facts and (key := tested(run, run.facts["weights_sha256"])) in trained
+    }
+    lines = [f"scores the test images of {of} again: {folder}" for folder, of in again.items()]
+    return [run for run in runs if run.folder not in again], lines
 
 
 def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
