@@ -133,7 +133,7 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
     assert [path.name for path in nothing.iterdir()] == ["errors.csv"]
 
 
-def test_labels_that_hardly_anybody_can_exchange_are_refused() -> None:
+def test_labels_that_nobody_can_exchange_are_refused() -> None:
     patients = np.repeat(np.arange(12).astype(str), np.arange(1, 13))
     cohort = pd.DataFrame({"patient_id": patients, "label": 0, "tbs": 1.3, "split": "train"})
     with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 12 of 12 patients"):
@@ -154,14 +154,9 @@ def test_where_one_image_has_no_box_all_are_measured_whole(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
-    """An experiment and its three controls."""
+    """An experiment and two of its controls."""
     root = tmp_path_factory.mktemp("runs")
-    for typed in (
-        [],
-        ["labels.permuted_seed=0"],
-        ["preprocessing.region=vertebrae"],
-        ["preprocessing.region=background"],
-    ):
+    for typed in ([], ["labels.permuted_seed=0"], ["preprocessing.region=vertebrae"]):
         config = composed(*SMALL, *typed, f"output_root={root}", f"cache_dir={cache_dir}")
         run_experiment(config, [*SMALL, *typed])
     write_report(root)
@@ -187,8 +182,8 @@ def test_baselines_find_what_is_there_and_nothing_where_nothing_is(
 ) -> None:
     """With exact labels the slope of the variogram tells the classes apart; without signal nothing does."""
     typed = ["dataset.tbs_reader_sd=0"] if dataset == "exact" else ["dataset=phantom_null"]
-    typed += ["dataset.num_normal=450", "dataset.num_degraded=150", "split=stratified", "split.test_fraction=0.4"]
-    typed += ["split.val_fraction=0.1", "model=model3", "trainer.epochs=2", "augmentation=none"]
+    typed += ["dataset.num_normal=240", "dataset.num_degraded=80", "split=stratified", "split.test_fraction=0.5"]
+    typed += ["split.val_fraction=0.1", "model=model3", "trainer.epochs=1", "augmentation=none"]
     for control in ([], ["labels.permuted_seed=0"]):
         everything = [*typed, *control]
         run_experiment(composed(*everything, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), everything)
@@ -200,5 +195,5 @@ def test_baselines_find_what_is_there_and_nothing_where_nothing_is(
     for row in chance:
         assert table.loc[row, "value"] == pytest.approx(0.5, abs=0.12), row
     if dataset == "exact":
-        assert table.loc["variogram slope", "value"] == pytest.approx(0.94, abs=0.03)
+        assert table.loc["variogram slope", "value"] == pytest.approx(0.94, abs=0.04)  # 160 test images
         assert table.loc["background alone: grey level and slope", "value"] < 0.75

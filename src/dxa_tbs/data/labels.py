@@ -9,7 +9,6 @@ from dxa_tbs.config import LabelRule
 from dxa_tbs.errors import Refusal
 
 NORMAL, DEGRADED = 0, 1  # Degraded is the positive class
-MIN_PARTNERS = 5
 MAX_ALONE = 0.05  # of the images
 CLASS_NAMES = ("Normal", "Degraded")
 
@@ -39,7 +38,7 @@ def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         cohort: patient_id, label, split, tbs.
 
     Raises:
-        Refusal: many patients have a number of images that few others have, and could exchange with hardly anybody.
+        Refusal: many patients have a number of images that nobody else has, and could exchange with nobody.
 
     Source: Ojala and Garriga, J Mach Learn Res 11:1833 (2010); blocks: Winkler et al., NeuroImage 123:253 (2015).
     """
@@ -47,11 +46,11 @@ def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     labels = cohort["label"].copy()
     rows = pd.Series(list(cohort.groupby("patient_id").indices.values()))
     kinds = rows.map(lambda own: f"{cohort['split'].iloc[own[0]]} {len(own)}")
-    alone = kinds.map(kinds.value_counts()) < MIN_PARTNERS
+    alone = kinds.map(kinds.value_counts()) == 1
     if rows[alone].map(len).sum() > MAX_ALONE * len(cohort):
         raise Refusal(
-            f"labels.permuted_seed={seed}: {alone.sum()} of {len(rows)} patients have a number of images that fewer "
-            f"than {MIN_PARTNERS} patients of their split have, and labels are exchanged among those alone: drop it"
+            f"labels.permuted_seed={seed}: {alone.sum()} of {len(rows)} patients have a number of images that nobody "
+            "else of their split has, and can exchange labels with nobody: drop it"
         )
     for _, alike in rows.groupby(kinds):
         for to, source in zip(alike, alike.iloc[rng.permutation(len(alike))], strict=True):
