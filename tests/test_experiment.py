@@ -95,7 +95,8 @@ def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_the_parts_of_the_time_of_ten_epochs_add_up_to_the_whole(tmp_path: Path, cache_dir: Path) -> None:
-    run_dir = run(tmp_path, cache_dir, *SMALL, "trainer.epochs=10", "trainer.patience=null")
+    larger = ["dataset.num_normal=160", "dataset.num_degraded=80", "trainer.epochs=10", "trainer.patience=null"]
+    run_dir = run(tmp_path, cache_dir, *SMALL, *larger)
     timing = records.read_json(run_dir / "timing.json")
     parts = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs_s")
     assert sum(timing[name] for name in parts) == pytest.approx(timing["cold_10_epochs_s"], rel=0.02)

@@ -47,7 +47,8 @@ FEATURES = {
     "squeezenet": (512, 13, 13),
 }
 NAMES = sorted(FULL)
-VGG_LATER = [pytest.param(name, marks=pytest.mark.slow) if name == "vgg16" else name for name in NAMES]
+LARGE = ("densenet121", "vgg16")
+LARGE_LATER = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
 SIDE_PX = 64
 
 
@@ -188,7 +189,7 @@ def test_a_new_head_learns_on_easy_images(name: str) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("name", VGG_LATER)
+@pytest.mark.parametrize("name", LARGE_LATER)
 def test_training_a_head_leaves_the_backbone_as_it_was_bit_for_bit(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     start = build(name)
@@ -213,7 +214,7 @@ def test_batchnorm_statistics_follow_the_batches_when_asked(name: str, tmp_path:
     assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("running_mean"))
 
 
-@pytest.mark.parametrize("name", VGG_LATER)
+@pytest.mark.parametrize("name", LARGE_LATER)
 def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: Path) -> None:
     settings = ("trainer.epochs=3", "optimizer.lr=0.001")
     model, _, history, scores = run_head(name, tmp_path, *settings)
