@@ -88,6 +88,8 @@ def write_page(
         banner=banner,
         sections=[_content(root, section, documents, banner) for section in SECTIONS],
         thumbnails=list(_thumbnails(root, documents.get("errors"))),
+        max_thumbnails=MAX_THUMBNAILS,
+        num_errors=len(documents["errors"].numbers) if "errors" in documents else 0,
         chosen=[one.folder for one in chosen],
         runs=list(_runs(root, experiments, documents["runs"].numbers)),
         runs_table=_shown(documents["runs"], banner),
@@ -171,13 +173,8 @@ def _runs(root: Path, experiments: Sequence[Experiment], rows: pd.DataFrame) -> 
     """
     of_run = rows.set_index("run")
     for one in experiments:
-        weights: dict[str, np.ndarray] = {}
         for run in one.runs:
-            labels, scores = run.test["label"].to_numpy(), run.test["score"].to_numpy()
-            key = run.test["image_id"].str.cat(sep=" ")  # seeds of an experiment share their test images
-            if key not in weights:
-                weights[key] = bootstrap_weights(labels, run.test["patient_id"].to_numpy())[:BAND_RESAMPLES]
-            roc = _roc_chart(labels, scores, weights[key]) if len(np.unique(labels)) == 2 else None
+            roc = _roc_chart(run.test) if run.test["label"].nunique() == 2 else None
             row = of_run.loc[run.folder]
             yield {
                 "folder": run.folder,
@@ -188,8 +185,10 @@ def _runs(root: Path, experiments: Sequence[Experiment], rows: pd.DataFrame) -> 
             }
 
 
-def _roc_chart(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> str:
-    curve, low, high = roc_band(labels, scores[None], weights)
+def _roc_chart(test: pd.DataFrame) -> str:
+    labels = test["label"].to_numpy()
+    weights = bootstrap_weights(labels, test["patient_id"].to_numpy())[:BAND_RESAMPLES]
+    curve, low, high = roc_band(labels, test["score"].to_numpy()[None], weights)
     return line_chart(
         "Test ROC curve with 95 % band",
         [Line("", GRID, curve), Line("chance", np.array([0.0, 1.0]), np.array([0.0, 1.0]), is_dashed=True)],

@@ -11,6 +11,7 @@ import pandas as pd
 
 from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import Estimate, counts
+from dxa_tbs.report.documents import ABSENT
 from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
 from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
 from dxa_tbs.report.runs import Experiment
@@ -32,7 +33,6 @@ COLUMNS = {  # field: heading as printed, in the paper's order
     TIME: "Time(s) 10 epochs",
 }
 DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, TIME: 2}  # all others: 3, as in the paper
-ABSENT = "-"
 
 
 def results(table: ResultsTable, experiments: Sequence[Experiment]) -> pd.DataFrame:
