@@ -6,18 +6,25 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 from sklearn.calibration import calibration_curve
 
 from dxa_tbs.evaluation.calibration import (
+    Calibration,
     apply_temperature,
     calibration,
     fit_temperature,
     reliability,
     to_logits,
 )
-from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all, predictive_values
+from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all
 from dxa_tbs.evaluation.metrics import binary_auc
+
+PATIENTS = np.arange(20_000)
+
+
+def calibrated(labels: np.ndarray, scores: np.ndarray, seed: int = 0) -> Calibration:
+    return calibration(labels, scores, PATIENTS[: len(labels)], seed=seed)
 
 
 def simulated(count: int, *, slope: float = 1.0, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +37,7 @@ def simulated(count: int, *, slope: float = 1.0, shift: float = 0.0, seed: int =
 
 def test_slope_and_intercept_are_those_of_the_highest_likelihood() -> None:
     labels, scores = simulated(800, slope=0.6, shift=0.3)
-    found = calibration(labels, scores[None])
+    found = calibrated(labels, scores[None])
     logits = to_logits(scores)
 
     def least_loss(slope: float) -> float:
@@ -40,18 +47,20 @@ def test_slope_and_intercept_are_those_of_the_highest_likelihood() -> None:
         ]
         return float(min(losses))
 
-    assert found.slope == pytest.approx(0.6, abs=0.15)
-    assert all(least_loss(found.slope) <= least_loss(found.slope + step) for step in (-0.05, -0.02, 0.02, 0.05))
-    assert special.expit(to_logits(scores) + found.intercept).mean() == pytest.approx(labels.mean())
+    assert found.slope.value == pytest.approx(0.6, abs=0.15)
+    assert all(
+        least_loss(found.slope.value) <= least_loss(found.slope.value + step) for step in (-0.05, -0.02, 0.02, 0.05)
+    )
+    assert special.expit(to_logits(scores) + found.intercept.value).mean() == pytest.approx(labels.mean())
 
 
 def test_true_probabilities_have_slope_1_intercept_0_and_brier_and_log_loss_by_hand() -> None:
     labels, scores = simulated(10_000)
-    found = calibration(labels, scores[None])
-    assert found.slope == pytest.approx(1, abs=0.1)
-    assert found.intercept == pytest.approx(0, abs=0.1)
-    assert found.brier == pytest.approx(np.mean((scores - labels) ** 2))
-    assert found.log_loss == pytest.approx(-np.mean(labels * np.log(scores) + (1 - labels) * np.log(1 - scores)))
+    found = calibrated(labels, scores[None])
+    assert found.slope.value == pytest.approx(1, abs=0.1)
+    assert found.intercept.value == pytest.approx(0, abs=0.1)
+    assert found.brier.value == pytest.approx(np.mean((scores - labels) ** 2))
+    assert found.log_loss.value == pytest.approx(-np.mean(labels * np.log(scores) + (1 - labels) * np.log(1 - scores)))
     assert found.ece < 0.02
     low, high = found.ece_if_perfect
     assert low < found.ece < high
@@ -71,14 +80,14 @@ def test_images_of_one_score_share_a_bin() -> None:
     labels, scores = np.array([0, 1] * 20), np.full(40, 0.3)
     (only,) = reliability(labels, scores)
     assert (only.count, only.mean_score, only.observed.value) == (40, pytest.approx(0.3), 0.5)
-    assert calibration(labels, scores[None]).ece == pytest.approx(0.2)
+    assert calibrated(labels, scores[None]).ece == pytest.approx(0.2)
 
 
 def test_the_calibration_error_by_hand() -> None:
     labels = np.repeat([0, 1, 0, 1], [8, 2, 5, 5])
     scores = np.repeat([0.1, 0.8], 10) + np.tile(np.linspace(0, 1e-3, 10), 2)
     by_hand = np.abs((scores - labels).reshape(10, 2).sum(axis=1)).sum() / 20
-    assert calibration(labels, scores[None]).ece == pytest.approx(by_hand)
+    assert calibrated(labels, scores[None]).ece == pytest.approx(by_hand)
 
 
 def test_the_calibration_error_of_perfect_scores_lies_where_it_is_said_to() -> None:
@@ -86,25 +95,53 @@ def test_the_calibration_error_of_perfect_scores_lies_where_it_is_said_to() -> N
     inside = []
     for seed in range(200):
         labels, scores = simulated(181, seed=seed)
-        found = calibration(labels, scores[None], seed=seed)
+        found = calibrated(labels, scores[None], seed)
         inside.append(found.ece_if_perfect[0] <= found.ece <= found.ece_if_perfect[1])
     assert 0.91 <= np.mean(inside) <= 0.99
     labels, scores = simulated(181, slope=0.3)
-    found = calibration(labels, scores[None])
+    found = calibrated(labels, scores[None])
     assert found.ece > found.ece_if_perfect[1]
 
 
 def test_of_several_repeats_the_mean_is_given() -> None:
     labels, scores = simulated(300)
     other = np.clip(scores * 0.7, 0, 1)
-    both, one, two = (calibration(labels, np.array(rows)) for rows in ([scores, other], [scores], [other]))
-    for name in ("brier", "log_loss", "slope", "intercept", "ece"):
-        assert getattr(both, name) == pytest.approx((getattr(one, name) + getattr(two, name)) / 2)
+    both, one, two = (calibrated(labels, np.array(rows)) for rows in ([scores, other], [scores], [other]))
+    for name in ("brier", "log_loss", "slope", "intercept"):
+        found = [getattr(calibration, name).value for calibration in (both, one, two)]
+        assert found[0] == pytest.approx((found[1] + found[2]) / 2)
+    assert both.ece == pytest.approx((one.ece + two.ece) / 2)
 
 
-def test_scores_that_separate_the_classes_have_no_slope() -> None:
-    found = calibration(np.array([0, 0, 1, 1]), np.array([[0.1, 0.2, 0.7, 0.9]]))
-    assert math.isnan(found.slope)
+def test_a_slope_that_cannot_be_estimated_says_why() -> None:
+    separated = calibrated(np.array([0, 0, 1, 1]), np.array([[0.1, 0.2, 0.7, 0.9]]))
+    assert math.isnan(separated.slope.value)
+    assert separated.no_slope == "the scores separate the classes"
+    labels, scores = simulated(181)
+    alike = calibrated(labels, special.expit(1e-4 * to_logits(scores))[None])
+    assert math.isnan(alike.slope.value)
+    assert alike.no_slope.startswith("the scores hardly differ")
+    assert calibrated(labels, scores[None]).no_slope == ""
+
+
+@pytest.mark.parametrize("name", ["brier", "log_loss", "slope", "intercept"])
+def test_errors_of_calibration_agree_with_the_bootstrap_within_classes(name: str) -> None:
+    labels, scores = simulated(400, slope=0.7, shift=0.2)
+    found = getattr(calibrated(labels, scores[None]), name)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(300):
+        rows = np.concatenate([rng.choice(np.flatnonzero(labels == kind), (labels == kind).sum()) for kind in (0, 1)])
+        drawn.append(getattr(calibrated(labels[rows], scores[None, rows]), name).value)
+    assert (found.high - found.low) / (2 * 1.97) == pytest.approx(np.std(drawn), rel=0.15)
+
+
+def test_copies_of_an_image_leave_the_interval_of_the_slope() -> None:
+    """Two images of each patient count as one: a copy of every image leaves the interval as it is."""
+    labels, scores = simulated(300)
+    once = calibrated(labels, scores[None]).slope
+    twice = calibration(np.repeat(labels, 2), np.repeat(scores, 2)[None], np.repeat(np.arange(300), 2)).slope
+    assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high), rel=1e-4)
 
 
 def test_the_temperature_undoes_what_made_the_scores_too_sure() -> None:
@@ -117,17 +154,15 @@ def test_the_temperature_undoes_what_made_the_scores_too_sure() -> None:
     assert binary_auc(labels, mended) == pytest.approx(binary_auc(labels, too_sure))
 
 
-def test_predictive_values_by_bayes_rule() -> None:
-    ppv, npv = predictive_values(0.8, 0.9, 0.1)
-    assert ppv == pytest.approx(0.08 / 0.17)
-    assert npv == pytest.approx(0.81 / 0.83)
-    assert math.isnan(predictive_values(0.0, 1.0, 0.2)[0])
-
-
 def test_net_benefit_by_hand() -> None:
-    labels, scores = np.array([1, 1, 0, 0, 0]), np.array([0.9, 0.3, 0.6, 0.2, 0.1])
-    thresholds = np.array([0.25, 0.5])
-    assert net_benefit(labels, scores, thresholds) == pytest.approx([2 / 5 - 1 / 5 / 3, 1 / 5 - 1 / 5])
-    assert net_benefit_of_all(labels, thresholds) == pytest.approx([2 / 5 - 3 / 5 / 3, 2 / 5 - 3 / 5])
-    everybody = np.ones(5)
-    assert net_benefit(labels, everybody, thresholds) == pytest.approx(net_benefit_of_all(labels, thresholds))
+    labels, scores = np.array([1, 1, 0, 0, 0]), np.array([[0.9, 0.3, 0.6, 0.2, 0.1]])
+    patients = np.arange(5)
+    found = [net_benefit(labels, scores, patients, threshold) for threshold in (0.25, 0.5)]
+    assert [one.value for one in found] == pytest.approx([2 / 5 - 1 / 5 / 3, 1 / 5 - 1 / 5])
+    of_all = net_benefit_of_all(labels, np.array([0.25, 0.5]))
+    assert of_all == pytest.approx([2 / 5 - 3 / 5 / 3, 2 / 5 - 3 / 5])
+    assert net_benefit(labels, np.ones((1, 5)), patients, 0.25).value == pytest.approx(of_all[0])
+    parts = 3 * (1 / 3) / 25, 2 * (1 / 2) / 25  # at 0.5 one false alarm of three and one hit of two, each n s^2 / N^2
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 1)
+    width = 2 * stats.t.ppf(0.975, df) * math.sqrt(sum(parts))
+    assert found[1].high - found[1].low == pytest.approx(width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 import subprocess
 from importlib import metadata
@@ -30,6 +31,11 @@ def describe_software() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git_commit(Path(__file__).resolve().parents[2]),
     }
+
+
+def utc_now() -> str:
+    """Return the time as in 2026-03-01T12:00:00+00:00."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _version(package: str) -> str | None:

@@ -22,10 +22,11 @@ from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
-from dxa_tbs.environment import describe_software
+from dxa_tbs.environment import describe_software, utc_now
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.imports import collector_paused
 from dxa_tbs.logs import gathered_warnings, log_file
+from dxa_tbs.study_plan import plan_sha256
 
 if TYPE_CHECKING:
     from dxa_tbs.network import Network
@@ -134,6 +135,7 @@ def _fill(
     from dxa_tbs.training.checkpoint import save_weights
 
     environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
+    environment |= {"started": utc_now(), "study_sha256": plan_sha256(Path(config.output_root, config.name))}
     records.write_table(run_dir / "layers.csv", pd.DataFrame(network.layers))
     records.write_table(run_dir / "measures.csv", data.measures)
     with clock.part("prepare_s"):

@@ -1,24 +1,29 @@
 """Whether scores are probabilities: reliability, Brier score, log loss, slope and intercept. Numpy in, numbers out.
 
 Arguments throughout: labels, shape (N,), 0 or 1 with both present; scores in [0, 1], shape (N,), or (S, N) of S repeats
-(seeds) on the same images, of which the mean is returned.
+(seeds) on the same images, of which the mean is returned; patients, shape (N,), integers from 0.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special
-from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
-from dxa_tbs.evaluation.intervals import CONFIDENCE, Estimate, wilson
+from dxa_tbs.evaluation.intervals import Estimate, mean_interval, no_interval, wilson
+from dxa_tbs.evaluation.variance import CONFIDENCE
 
 NUM_BINS = 10
 SIMULATIONS = 1000
 LEAST_SCORE = 1e-6  # nearer to 0 or 1 a logit says more than a score in single precision can
 TEMPERATURES = (0.02, 50.0)
+LEAST_SPREAD = 0.01  # of the logits: a slope on nearly constant scores is a large number that says nothing
+SEPARATED = "the scores separate the classes"
+ALIKE = f"the scores hardly differ (standard deviation of the logits below {LEAST_SPREAD:g})"
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,19 @@ class Calibration:
 
     Attributes:
         brier, log_loss: mean squared error and cross-entropy of the scores.
-        slope: of the labels' log odds on the scores' (1 is perfect; below 1: too sure); NaN where these separate the
-            classes.
+        slope: of the labels' log odds on the scores' (1 is perfect; below 1: too sure); NaN where it is not estimable.
+        no_slope: why the slope is not estimable; empty if it is.
         intercept: what is to be added to every logit for the mean score to be right (0 is perfect).
         ece: expected calibration error.
         ece_if_perfect: where 95 % of the values would lie if these very scores were the true probabilities: with few
             images nobody reaches 0.
     """
 
-    brier: float
-    log_loss: float
-    slope: float
-    intercept: float
+    brier: Estimate
+    log_loss: Estimate
+    slope: Estimate
+    no_slope: str
+    intercept: Estimate
     ece: float
     ece_if_perfect: tuple[float, float]
 
@@ -65,22 +71,30 @@ def reliability(labels: np.ndarray, scores: np.ndarray) -> list[Bin]:
     ]
 
 
-def calibration(labels: np.ndarray, scores: np.ndarray, *, seed: int = 0) -> Calibration:
+def calibration(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Calibration:
     """Return how well the scores, (S, N), are calibrated.
 
-    Slope and intercept: Cox, Biometrika 45:562 (1958); Van Calster et al., BMC Med 17:230 (2019). ECE: Naeini et al.,
-    AAAI 2015, with bins of equal counts; what it would be of perfect scores: consistency resampling, Bröcker and
-    Smith, Weather Forecast 22:651 (2007).
+    Slope and intercept: Cox, Biometrika 45:562 (1958); Van Calster et al., BMC Med 17:230 (2019), intervals by the
+    sandwich estimator with patients as units. ECE: Naeini et al., AAAI 2015, with bins of equal counts; what it would
+    be of perfect scores: consistency resampling, Broecker and Smith, Weather Forecast 22:651 (2007).
     """
     logits = to_logits(scores)
     draws = np.random.default_rng(seed).random((SIMULATIONS, len(labels)))
     simulated = np.mean([_ece((draws < row).astype(float), row) for row in scores], axis=0)
     low, high = np.quantile(simulated, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    no_slope = next((reason for row in logits if (reason := _why_no_slope(labels, row))), "")
+    losses = np.logaddexp(0, logits) - labels * logits
+
+    def interval(of_each: np.ndarray, influence: np.ndarray) -> Estimate:
+        return mean_interval(of_each, influence.mean(axis=0), labels, patients)
+
+    squared = (scores - labels) ** 2
     return Calibration(
-        brier=float(np.mean([metrics.brier_score_loss(labels, row) for row in scores])),
-        log_loss=float(np.mean([metrics.log_loss(labels, special.expit(row)) for row in logits])),
-        slope=float(np.mean([_slope(labels, row) for row in logits])),
-        intercept=float(np.mean([_intercept(labels, row) for row in logits])),
+        brier=interval(squared.mean(axis=1), squared / len(labels)),
+        log_loss=interval(losses.mean(axis=1), losses / len(labels)),
+        slope=no_interval(math.nan) if no_slope else interval(*_over_repeats(_slope, labels, logits)),
+        no_slope=no_slope,
+        intercept=interval(*_over_repeats(_intercept, labels, logits)),
         ece=float(np.mean([_ece(labels[None], row)[0] for row in scores])),
         ece_if_perfect=(float(low), float(high)),
     )
@@ -121,15 +135,33 @@ def _ece(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs((labels - scores) @ in_bin).sum(axis=1) / len(scores))
 
 
-def _slope(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the slope of the unpenalised logistic regression of labels on logits; NaN where none exists."""
+def _over_repeats(
+    fit: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]], labels: np.ndarray, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    values, influences = zip(*(fit(labels, row) for row in logits), strict=True)
+    return np.array(values), np.stack(influences)
+
+
+def _why_no_slope(labels: np.ndarray, logits: np.ndarray) -> str:
+    if logits.std() < LEAST_SPREAD:
+        return ALIKE
     positive, negative = logits[labels == 1], logits[labels == 0]
-    if positive.min() >= negative.max() or positive.max() <= negative.min():  # also where all are alike
-        return float("nan")
+    return SEPARATED if positive.min() >= negative.max() or positive.max() <= negative.min() else ""
+
+
+def _slope(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the slope of the unpenalised logistic regression of labels on logits, and the influence of each image."""
     line = LogisticRegression(C=1e12, solver="newton-cholesky", tol=1e-10).fit(logits[:, None], labels)
-    return float(line.coef_[0, 0])
+    design = np.stack([np.ones_like(logits), logits], axis=1)
+    expected = line.predict_proba(logits[:, None])[:, 1]
+    information = (design * (expected * (1 - expected))[:, None]).T @ design
+    influence = (design * (labels - expected)[:, None]) @ np.linalg.inv(information)
+    return float(line.coef_[0, 0]), influence[:, 1]
 
 
-def _intercept(labels: np.ndarray, logits: np.ndarray) -> float:
+def _intercept(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the shift of every logit that makes the mean score right, and the influence of each image."""
     bound = float(np.abs(logits).max()) + 20
-    return float(optimize.brentq(lambda shift: special.expit(logits + shift).mean() - labels.mean(), -bound, bound))
+    shift = float(optimize.brentq(lambda shift: special.expit(logits + shift).mean() - labels.mean(), -bound, bound))
+    expected = special.expit(logits + shift)
+    return shift, (labels - expected) / (expected * (1 - expected)).sum()

@@ -1,4 +1,8 @@
-"""Whether two experiments differ on the same test images: paired tests, and Holm's correction for many of them."""
+"""Whether two experiments differ on the same test images. Numpy in, numbers out.
+
+With one training each, a test asks whether these two trained networks differ on other patients. With several, it asks
+whether the experiments differ: the variance of training is part of the error.
+"""
 
 from __future__ import annotations
 
@@ -9,80 +13,68 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dxa_tbs.evaluation.intervals import CONFIDENCE, Scored, mean_auc, mean_placements
+from dxa_tbs.evaluation.intervals import Estimate, Z
+from dxa_tbs.evaluation.measured import Measured, Scored, measure, with_training
+from dxa_tbs.evaluation.variance import CONFIDENCE, Variance, between_patients, t_quantile
+
+COMPARED = ("auc", "f1", "accuracy")
+POWER = 0.8
+MOST_DF = (
+    3  # per degree of freedom of the seeds: where s^2 of two seeds is small by chance, Satterthwaite gives too many
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """First less second, its 95 % interval (NaN where the test gives none), the two-sided p, and the test."""
+    """First less second, its 95 % interval and the two-sided p (NaN where there is none), and the test.
+
+    Attributes:
+        error, df: standard error of the difference and its degrees of freedom; NaN for McNemar's test.
+    """
 
     difference: float
     low: float
     high: float
     p: float
     test: str
+    error: float = math.nan
+    df: float = math.nan
 
 
-def delong_paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Comparison:
-    """Compare mean AUCs (DeLong et al., Biometrics 44:837, 1988); one image per patient; scores of shape (S, N)."""
-    (above_1, below_1), (above_2, below_2) = mean_placements(labels, first), mean_placements(labels, second)
-    above, below = above_1 - above_2, below_1 - below_2
-    difference = float(above.mean())
-    if min(len(above), len(below)) < 2:
-        return Comparison(difference, math.nan, math.nan, math.nan, "none")
-    error = math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
-    if error == 0:  # no spread to judge a difference by
-        return Comparison(difference, math.nan, math.nan, 1.0 if difference == 0 else math.nan, "paired DeLong")
-    spread = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    p = float(2 * stats.norm.sf(abs(difference / error)))
-    low, high = max(-1.0, difference - spread), min(1.0, difference + spread)
-    return Comparison(difference, low, high, p, "paired DeLong")
+def compare(first: Scored, second: Scored, *, training: bool = True) -> dict[str, Comparison]:
+    """Compare AUC, F1 and accuracy of two experiments on the same images of the same patients.
+
+    Args:
+        training: whether the difference is to hold for other trainings too; else it is that of these trained networks.
+    """
+    assert (first.labels == second.labels).all(), "only what was tested on the same images is paired"
+    if not first.has_both_classes:
+        return {metric: Comparison(math.nan, math.nan, math.nan, math.nan, "none") for metric in COMPARED}
+    found = {}
+    for metric in COMPARED:
+        is_one_training = len(first.scores) == len(second.scores) == first.num_folds == 1
+        if metric == "accuracy" and is_one_training and not first.is_clustered:
+            found[metric] = mcnemar(first.labels, first.calls[0], second.calls[0])
+        else:
+            found[metric] = _compare(metric, first, second, training=training)
+    return found
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Comparison:
-    """Compare the accuracy of two sets of calls, (N,), by McNemar's exact test (Psychometrika 12:153, 1947)."""
+    """Compare the accuracy of two sets of calls, (N,): McNemar's mid-p test and Bonett and Price's interval.
+
+    Sources: Fagerland et al., BMC Med Res Methodol 13:91 (2013); Bonett and Price, J Educ Behav Stat 37:479 (2012).
+    """
     first_only = int(((first == labels) & (second != labels)).sum())
     second_only = int(((first != labels) & (second == labels)).sum())
-    discordant = first_only + second_only
-    p = float(stats.binomtest(first_only, discordant).pvalue) if discordant else 1.0
-    return Comparison((first_only - second_only) / len(labels), math.nan, math.nan, p, "exact McNemar")
-
-
-def bootstrap_paired(value: float, resampled: np.ndarray) -> Comparison:
-    """Return a difference with the percentile interval of its resamples and twice the share on the far side of 0."""
-    resampled = resampled[~np.isnan(resampled)]
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    tail = min((resampled <= 0).sum(), (resampled >= 0).sum()) + 1
-    p = min(1.0, 2 * tail / (len(resampled) + 1))
-    return Comparison(value, float(low), float(high), float(p), "paired bootstrap")
-
-
-def compare(first: Scored, second: Scored) -> dict[str, Comparison]:
-    """Compare AUC, accuracy and F1 of two experiments on the same images of the same patients.
-
-    With several images per patient, or several repeats, accuracy (and with several images, the AUC) is compared by the
-    bootstrap over patients: McNemar and DeLong take the images for independent.
-    """
-    assert (first.labels == second.labels).all(), "only what was tested on the same images is paired"
-
-    def by_bootstrap(metric: str, values: Sequence[float]) -> Comparison:
-        return bootstrap_paired(values[0] - values[1], first.resampled[metric] - second.resampled[metric])
-
-    def means(metric: str) -> list[float]:
-        return [float(scored.values[metric].mean()) for scored in (first, second)]
-
-    found = {"f1": by_bootstrap("f1", means("f1"))}
-    if len(np.unique(first.labels)) < 2:
-        found["auc"] = Comparison(math.nan, math.nan, math.nan, math.nan, "none")
-    elif first.is_clustered:
-        found["auc"] = by_bootstrap("auc", [mean_auc(first), mean_auc(second)])
-    else:
-        found["auc"] = delong_paired(first.labels, first.scores, second.scores)
-    if first.is_clustered or max(len(first.calls), len(second.calls)) > 1:
-        found["accuracy"] = by_bootstrap("accuracy", means("accuracy"))
-    else:
-        found["accuracy"] = mcnemar(first.labels, first.calls[0], second.calls[0])
-    return found
+    discordant, num_images = first_only + second_only, len(labels)
+    fewer = min(first_only, second_only)
+    mid_p = float(2 * stats.binom.cdf(fewer, discordant, 0.5) - stats.binom.pmf(fewer, discordant, 0.5))
+    shares = [(count + 1) / (num_images + 2) for count in (first_only, second_only)]
+    shift = shares[0] - shares[1]
+    half = Z * math.sqrt((sum(shares) - shift**2) / (num_images + 2))
+    low, high = max(-1.0, shift - half), min(1.0, shift + half)
+    return Comparison((first_only - second_only) / num_images, low, high, mid_p, "McNemar, mid-p")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -94,3 +86,57 @@ def holm(p_values: Sequence[float]) -> list[float]:
     factors = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors)) if len(order) else []
     return [float(value) for value in corrected]
+
+
+def needed_t(df: float, num_tests: int) -> float:
+    """Return the |t| that the first of so many tests needs for a p below .05 after Holm's correction."""
+    return t_quantile(df, 1 - (1 - CONFIDENCE) / num_tests)
+
+
+def smallest_difference(error: float, df: float) -> float:
+    """Return about which true difference a two-sided test at .05 finds with 80 % power, given its standard error."""
+    return (t_quantile(df) + float(stats.t.ppf(POWER, df))) * error
+
+
+def subtract_independent(first: Estimate, second: Estimate) -> Estimate:
+    """Return first less second, of two independent samples, with limits from theirs.
+
+    Source: Newcombe, Stat Med 17:873 (1998), method 10; for other metrics Zou and Donner, Stat Med 27:1693 (2008).
+    """
+    difference = first.value - second.value
+    low = difference - math.hypot(first.value - first.low, second.high - second.value)
+    high = difference + math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(difference, low, high, "none" if math.isnan(low) or math.isnan(high) else "square and add")
+
+
+def _compare(metric: str, first: Scored, second: Scored, *, training: bool) -> Comparison:
+    measured = [measure(scored, metric) for scored in (first, second)]
+    difference = measured[0].value - measured[1].value
+    variance = _variance_of_difference(measured, first, training=training)
+    test = _name_of_test(metric, first, second, training=training)
+    if math.isnan(difference) or math.isnan(variance.value):
+        return Comparison(difference, math.nan, math.nan, math.nan, "none")
+    if variance.value == 0:  # no spread to judge a difference by
+        return Comparison(difference, math.nan, math.nan, 1.0 if difference == 0 else math.nan, test)
+    error = math.sqrt(variance.value)
+    p = float(2 * stats.t.sf(abs(difference / error), variance.df))
+    low, high = max(-1.0, difference - variance.half_width), min(1.0, difference + variance.half_width)
+    return Comparison(difference, low, high, p, test, error, variance.df)
+
+
+def _variance_of_difference(measured: list[Measured], scored: Scored, *, training: bool) -> Variance:
+    influence = measured[0].influence - measured[1].influence
+    found = between_patients(influence, scored.labels, scored.patients, num_folds=measured[0].num_groups)
+    if not training:
+        return found
+    of_folds = [one.of_trainings.mean(axis=0, keepdims=True) for one in measured]
+    found = with_training(found, measured, of_folds[0] - of_folds[1])
+    of_seeds = sum(scored.num_folds * (len(one.of_each) - 1) for one in measured)
+    return Variance(found.value, min(found.df, MOST_DF * of_seeds)) if of_seeds else found
+
+
+def _name_of_test(metric: str, first: Scored, second: Scored, *, training: bool) -> str:
+    name = "paired DeLong" if metric == "auc" else "paired delta method"
+    name += " by patient" * first.is_clustered
+    has_trainings = max(len(first.scores), len(second.scores), first.num_folds) > 1
+    return name + (" with training" if training and has_trainings else "") + ", t"

@@ -1,24 +1,28 @@
-"""95 % intervals: Wilson, DeLong and the stratified bootstrap over patients. Numpy in, numbers out.
-
-S repeats (seeds) of one experiment score the same N images; what is estimated is the mean of a metric over repeats, and
-what varies is which patients there are. One repeat is the usual case.
-"""
+"""95 % intervals of the metrics of an experiment. Numpy in, numbers out."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-PROPORTIONS = ("accuracy", "sensitivity", "specificity", "precision")
-METRICS = (*PROPORTIONS, "f1", "auc_hard", "mcc")  # of counts; auc_hard is balanced accuracy
+from dxa_tbs.evaluation.auc import auc_limits
+from dxa_tbs.evaluation.measured import Scored, centre_by_class, count_misplaced, measure, variance_of
+from dxa_tbs.evaluation.rates import LEAST, METRICS, RATES
+from dxa_tbs.evaluation.variance import (
+    CONFIDENCE,
+    Variance,
+    add_variances,
+    between_patients,
+    between_trainings,
+    t_quantile,
+)
+
 Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+MOST_EFFECTIVE = 1.5  # a proportion averaged over repeats counts as at most so many patients per patient
 
 
 @dataclass(frozen=True)
@@ -34,200 +38,162 @@ class Estimate:
         return self.low <= value <= self.high
 
 
+def no_interval(value: float) -> Estimate:
+    return Estimate(value, math.nan, math.nan, "none")
+
+
+def wilson_limits(share: float, trials: float, quantile: float = Z) -> tuple[float, float]:
+    """Return Wilson's limits of a proportion of a number of trials, which need not be whole.
+
+    Source: Wilson, J Am Stat Assoc 22:209 (1927).
+    """
+    squared = quantile**2 / trials
+    middle = (share + squared / 2) / (1 + squared)
+    half = math.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def wilson(successes: int, trials: int) -> Estimate:
-    """Return a proportion with Wilson's interval (J Am Stat Assoc 22:209, 1927, through scipy)."""
+    """Return a proportion with Wilson's interval."""
     if trials == 0:
-        return Estimate(math.nan, math.nan, math.nan, "none")
-    interval = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(successes / trials, float(interval.low), float(interval.high), "Wilson")
+        return no_interval(math.nan)
+    return Estimate(successes / trials, *wilson_limits(successes / trials, trials), "Wilson")
 
 
-def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each positive, the share of negatives below it, and for each negative that of positives above it.
+def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
+    """Return a share of images with Wilson's interval at the effective number of images.
 
-    Ties count one half. Their means are the AUC. Source: DeLong et al., Biometrics 44:837 (1988), by ranks: Sun and
-    Xu, IEEE Signal Process Lett 21:1389 (2014).
-
-    Args:
-        labels: shape (N,), 0 or 1.
-        scores: shape (N,).
-    """
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    above = (ranks[: len(positive)] - stats.rankdata(positive)) / len(negative)
-    below = 1 - (ranks[len(positive) :] - stats.rankdata(negative)) / len(positive)
-    return above, below
-
-
-def mean_placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the placements averaged over repeats; scores of shape (S, N)."""
-    of_each = [placements(labels, row) for row in scores]
-    return np.mean([above for above, _ in of_each], axis=0), np.mean([below for _, below in of_each], axis=0)
-
-
-def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
-    """Return the mean AUC of the repeats with DeLong's interval, on the logit scale so that it stays within 0 and 1.
+    Several images of a patient count for fewer: their number is divided by the design effect, which is at least 1 and
+    at most the images per patient, and Student's t with patients - 1 takes the place of the normal quantile.
 
     Args:
-        labels: shape (N,), 0 or 1; one image per patient.
-        scores: shape (S, N).
-    """
-    above, below = mean_placements(labels, scores)
-    auc = float(above.mean())
-    if min(len(above), len(below)) < 2:
-        return Estimate(auc, math.nan, math.nan, "none")
-    error = math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
-    if error == 0 or not 0 < auc < 1:
-        return Estimate(auc, math.nan, math.nan, "none")
-    logit, spread = math.log(auc / (1 - auc)), Z * error / (auc * (1 - auc))
-    low, high = (1 / (1 + math.exp(-(logit + side * spread))) for side in (-1, 1))
-    return Estimate(auc, low, high, "DeLong")
+        hits: shape (N,), bool.
+        patients: shape (N,), integers.
 
-
-def bootstrap_weights(labels: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Return how often each image occurs in each resample, (RESAMPLES, N): patients drawn within their class.
-
-    A patient with any positive image counts as positive. The same cohort gets the same resamples, so differences
-    between experiments are paired.
+    Source: Saha, Miller and Wang, Int J Biostat 12 (2016), with the design effect clipped.
     """
     _, owner = np.unique(patients, return_inverse=True)
-    is_positive = np.zeros(owner.max() + 1, bool)
-    np.logical_or.at(is_positive, owner, labels == 1)
-    return _patient_weights(is_positive.tobytes(), seed)[:, owner]
+    sizes = np.bincount(owner)
+    if len(hits) == 0 or len(sizes) == len(hits):
+        return wilson(int(hits.sum()), len(hits))
+    share, count = float(hits.mean()), len(sizes)
+    if count < 2:
+        return no_interval(share)
+    largest = float(sizes @ sizes) / len(hits)
+    effect = largest
+    if 0 < share < 1:
+        of_patients = np.bincount(owner, hits - share)
+        variance = count / (count - 1) * float(of_patients @ of_patients) / len(hits) ** 2
+        effect = min(max(variance / (share * (1 - share) / len(hits)), 1.0), largest)
+    limits = wilson_limits(share, len(hits) / effect, t_quantile(count - 1))
+    return Estimate(share, *limits, "Wilson, effective n")
 
 
-@functools.lru_cache(maxsize=2)  # most experiments share their test set
-def _patient_weights(is_positive: bytes, seed: int) -> np.ndarray:
-    positive = np.frombuffer(is_positive, bool)
-    rng = np.random.default_rng(seed)
-    weights = np.zeros((RESAMPLES, len(positive)), np.int32)
-    for members in (np.flatnonzero(positive), np.flatnonzero(~positive)):
-        if len(members):
-            weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
-    return weights
+def mover(
+    function: Callable[[float, float], float], sensitivity: Estimate, specificity: Estimate, *, least: float = 0.0
+) -> Estimate:
+    """Return a function of sensitivity and specificity, increasing in both, with limits from theirs.
 
-
-def counts(labels: np.ndarray, calls: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Return tp, fp, tn, fn of each repeat, (S,), or of each resample and repeat, (RESAMPLES, S); calls (S, N)."""
-    weights = np.ones((1, len(labels)), np.int32) if weights is None else weights
-    cells = {"tp": calls & (labels == 1), "fp": calls & (labels == 0)}
-    cells |= {"tn": ~calls & (labels == 0), "fn": ~calls & (labels == 1)}
-    table = {name: weights @ cell.T.astype(np.float64) for name, cell in cells.items()}
-    return {name: cell[0] for name, cell in table.items()} if len(weights) == 1 else table
-
-
-def metrics_of_counts(cells: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the metrics of tp, fp, tn, fn, element by element; NaN where one is not defined."""
-    tp, fp, tn, fn = (cells[name] for name in ("tp", "fp", "tn", "fn"))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
-        margins = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        return {
-            "accuracy": (tp + tn) / (tp + fp + tn + fn),
-            "sensitivity": sensitivity,
-            "specificity": specificity,
-            "precision": tp / (tp + fp),
-            "f1": 2 * tp / (2 * tp + fp + fn),
-            "auc_hard": (sensitivity + specificity) / 2,
-            "mcc": np.where(margins == 0, 0.0, (tp * tn - fp * fn) / margins),
-        }
-
-
-def resampled_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean AUC of the repeats in each resample, (RESAMPLES,); scores of shape (S, N)."""
-    total = np.zeros(len(weights))
-    for row in scores:
-        _, level = np.unique(row, return_inverse=True)
-        by_level = np.argsort(level, kind="stable")
-        starts = np.flatnonzero(np.diff(level[by_level], prepend=-1))
-        positive, negative = (
-            np.add.reduceat((weights * (labels == kind))[:, by_level], starts, axis=1).astype(float) for kind in (1, 0)
-        )
-        below = negative.cumsum(axis=1) - negative / 2
-        total += (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
-    return total / len(scores)
-
-
-def percentile(value: float, resampled: np.ndarray) -> Estimate:
-    """Return a value with the percentile interval of those resamples in which it is defined."""
-    defined = resampled[~np.isnan(resampled)]
-    if math.isnan(value) or not len(defined) or np.ptp(defined) == 0:  # every resample alike says nothing of the spread
-        return Estimate(value, math.nan, math.nan, "none")
-    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high), "bootstrap")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """An experiment on its test images: S repeats, N images.
-
-    Attributes:
-        labels, patients: (N,).
-        scores, calls: (S, N).
-        values: of each metric of the calls, (S,).
-        resampled: the mean over repeats in each resample of the patients, (RESAMPLES,).
-        is_clustered: whether patients have several images.
+    Source: the method of variance estimates recovery, Zou and Donner, Stat Med 27:1693 (2008).
     """
+    value = function(sensitivity.value, specificity.value)
+    if math.isnan(value) or math.isnan(sensitivity.low) or math.isnan(specificity.low):
+        return no_interval(value)
 
-    labels: np.ndarray
-    patients: np.ndarray
-    scores: np.ndarray
-    calls: np.ndarray
-    values: dict[str, np.ndarray]
-    resampled: dict[str, np.ndarray]
-    is_clustered: bool
+    def side(end: str) -> float:
+        return math.hypot(
+            value - function(getattr(sensitivity, end), specificity.value),
+            value - function(sensitivity.value, getattr(specificity, end)),
+        )
+
+    low, high = max(value - side("low"), least), min(value + side("high"), 1.0)
+    return Estimate(value, low, high, "MOVER")
 
 
-def resample(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *, threshold: np.ndarray | float) -> Scored:
-    """Return an experiment with its metrics, resampled by patient.
+def mean_interval(of_each: np.ndarray, influence: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Estimate:
+    """Return a mean over repeats with Student's t interval, for what is neither a proportion nor an AUC.
 
     Args:
-        labels: shape (N,), 0 or 1.
-        scores: shape (S, N), of S repeats.
-        patients: shape (N,), who each image is of.
-        threshold: a score at or above it is called positive; one for all, or one per repeat, (S,).
+        of_each: shape (S,).
+        influence: shape (N,), how each image moves the mean; it need not be centred.
+        labels, patients: shape (N,); patients are integers from 0.
     """
-    is_clustered = len(np.unique(patients)) < len(patients)
-    calls = scores >= np.reshape(threshold, (-1, 1))
-    weights = bootstrap_weights(labels, patients)
-    of_each = metrics_of_counts(counts(labels, calls, weights))
-    resampled = {name: values.mean(axis=1) for name, values in of_each.items()}
-    if is_clustered and len(np.unique(labels)) == 2:
-        resampled["auc"] = resampled_auc(labels, scores, weights)
-    values = metrics_of_counts(counts(labels, calls))
-    return Scored(labels, patients, scores, calls, values, resampled, is_clustered)
+    influence = influence.copy()
+    centre_by_class(influence, labels)
+    variance = between_patients(influence, labels, patients)
+    if len(of_each) > 1:
+        variance = add_variances(variance, between_trainings(of_each[:, None]))
+    value, half = float(of_each.mean()), variance.half_width
+    if math.isnan(value) or math.isnan(half):
+        return no_interval(value)
+    return Estimate(value, value - half, value + half, "delta")
 
 
-def mean_auc(scored: Scored) -> float:
-    """Return the mean AUC of the repeats, NaN where a class is missing."""
-    if len(np.unique(scored.labels)) < 2:
-        return math.nan
-    return float(mean_placements(scored.labels, scored.scores)[0].mean())
-
-
-def estimates(scored: Scored) -> dict[str, Estimate]:
+def estimates(scored: Scored, *, training: bool = True) -> dict[str, Estimate]:
     """Return every metric of an experiment with its interval.
 
-    Wilson for proportions and DeLong for the AUC where each patient has one image, the bootstrap over patients
-    otherwise; for F1, balanced accuracy (auc_hard) and MCC, and for proportions averaged over repeats, always the
-    bootstrap.
+    Args:
+        training: whether the interval is to hold for other trainings too, as far as several seeds or folds show how
+            much these differ; else it is that of these trained networks on other patients.
     """
-    found = {name: percentile(float(scored.values[name].mean()), scored.resampled[name]) for name in METRICS}
-    if len(scored.scores) == 1 and not scored.is_clustered:
-        cells = counts(scored.labels, scored.calls)
-        tp, fp, tn, fn = (int(cells[name][0]) for name in ("tp", "fp", "tn", "fn"))
-        trials = {
-            "accuracy": (tp + tn, tp + fp + tn + fn),
-            "sensitivity": (tp, tp + fn),
-            "specificity": (tn, tn + fp),
-            "precision": (tp, tp + fp),
-        }
-        found |= {name: wilson(*trials[name]) for name in PROPORTIONS}
-    auc = mean_auc(scored)
-    if math.isnan(auc):
-        found["auc"] = Estimate(math.nan, math.nan, math.nan, "none")
-    elif scored.is_clustered:
-        found["auc"] = percentile(auc, scored.resampled["auc"])
-    else:
-        found["auc"] = delong(scored.labels, scored.scores)
-    return found
+    if not scored.has_both_classes:
+        found = {name: no_interval(float(scored.values[name].mean())) for name in METRICS}
+        of_class = "sensitivity" if scored.num_positive else "specificity"
+        found["accuracy"] = found[of_class] = estimate(scored, "accuracy", training=training)
+        return found | {"auc": no_interval(math.nan)}
+    return {name: estimate(scored, name, training=training) for name in (*METRICS, "auc")}
+
+
+def estimate(scored: Scored, metric: str, *, training: bool = True, ratio: float | None = None) -> Estimate:
+    """Return one metric, `auc` or one of `rates.RATES`; but for accuracy, both classes are needed.
+
+    Args:
+        training: as in `estimates`.
+        ratio: negatives to one positive where the metric is to hold; None: as in the test set.
+    """
+    if metric != "auc" and len(scored.scores) == 1 and (scored.num_folds == 1 or not training):
+        return _of_one_training(scored, metric, ratio)
+    measured = measure(scored, metric, ratio=ratio)
+    variance = variance_of(measured, scored, training=training)
+    if math.isnan(measured.value) or math.isnan(variance.value):
+        return no_interval(measured.value)
+    if metric != "auc" and variance.value == 0:  # all repeats call all images of a class alike
+        return _of_one_training(scored, metric, ratio)
+    if metric != "auc":
+        return Estimate(measured.value, *_limits_of_mean(measured.value, variance, metric, scored), "delta")
+    limits = auc_limits(
+        measured.value,
+        variance,
+        num_positive=scored.num_positive,
+        num_negative=scored.num_negative,
+        misplaced=count_misplaced(scored),
+        images_per_patient=scored.images_per_patient,
+    )
+    return Estimate(measured.value, *limits)
+
+
+def _of_one_training(scored: Scored, metric: str, ratio: float | None = None) -> Estimate:
+    labels, calls, patients = scored.labels, scored.calls[0], scored.patients
+    if metric == "accuracy":
+        return proportion(calls == labels, patients)
+    rates = [proportion((calls == labels)[labels == label], patients[labels == label]) for label in (1, 0)]
+    if metric in ("sensitivity", "specificity"):
+        return rates[("sensitivity", "specificity").index(metric)]
+    of_rates = scored.num_negative / scored.num_positive if ratio is None else ratio
+
+    def metric_of(sensitivity: float, specificity: float) -> float:
+        return float(RATES[metric](np.array(sensitivity), np.array(specificity), of_rates))
+
+    return mover(metric_of, *rates, least=LEAST.get(metric, 0.0))
+
+
+def _limits_of_mean(value: float, variance: Variance, metric: str, scored: Scored) -> tuple[float, float]:
+    """Return Wilson's limits of a mean over repeats, at the number of images that gives its variance."""
+    least = LEAST.get(metric, 0.0)
+    share, scaled = (value - least) / (1 - least), variance.value / (1 - least) ** 2
+    trials = share * (1 - share) / scaled
+    if metric in ("sensitivity", "specificity"):
+        of_class = scored.labels == (metric == "sensitivity")
+        trials = min(trials, MOST_EFFECTIVE * len(np.unique(scored.patients[of_class])))
+    low, high = wilson_limits(share, trials, t_quantile(variance.df))
+    return least + (1 - least) * low, least + (1 - least) * high

@@ -5,32 +5,60 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics
 
-from dxa_tbs.evaluation.intervals import CONFIDENCE
+from dxa_tbs.evaluation.measured import Scored
+from dxa_tbs.evaluation.variance import CONFIDENCE
 
 GRID = np.linspace(0, 1, 101)  # false positive rates
 
 
-def roc_band(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sensitivity at GRID, mean over repeats, and the bounds of its pointwise 95 % bootstrap band.
+def roc_band(scored: Scored, *, resamples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the sensitivity at GRID, mean over repeats and folds, and the bounds of its pointwise 95 % bootstrap band.
+
+    The band is that of these trained networks on other patients.
 
     Args:
-        labels: shape (N,), 0 or 1, both present.
-        scores: shape (S, N).
-        weights: shape (R, N), how often each image occurs in each resample (`intervals.bootstrap_weights`).
+        scored: of both classes, in each fold.
+        resamples: how many times patients are drawn, within class and fold.
     """
-    curves = []
-    for row in scores:
-        false_positive, sensitivity, _ = metrics.roc_curve(labels, row)
-        curves.append(np.interp(GRID, false_positive, sensitivity))
-    resampled = np.zeros((len(weights), len(GRID)))
-    for row in scores:
-        order = np.argsort(-row, kind="stable")
-        last_of_ties = np.append(np.diff(row[order]) != 0, True)
-        positive, negative = (
-            (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
-        )
-        for number in range(len(weights)):
-            rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
-            resampled[number] += np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1])) / len(scores)
+    weights = draw_patients(scored, resamples=resamples, seed=seed)
+    mean, resampled = np.zeros(len(GRID)), np.zeros((resamples, len(GRID)))
+    share = 1 / (len(scored.scores) * scored.num_folds)
+    for fold in range(scored.num_folds):
+        chosen = scored.folds == fold
+        labels = scored.labels[chosen]
+        for scores in scored.scores[:, chosen]:
+            false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
+            mean += share * np.interp(GRID, false_positive, sensitivity)
+            resampled += share * _resampled_curves(labels, scores, weights[:, chosen])
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return np.mean(curves, axis=0), low, high
+    return mean, low, high
+
+
+def draw_patients(scored: Scored, *, resamples: int, seed: int = 0) -> np.ndarray:
+    """Return how often each image occurs in each resample, (resamples, N).
+
+    Patients are drawn with all of their images, within fold and class; one with any positive image counts as positive.
+    """
+    num_patients = int(scored.patients.max()) + 1
+    is_positive, fold = np.zeros(num_patients, bool), np.zeros(num_patients, int)
+    is_positive[scored.patients[scored.labels == 1]] = True
+    fold[scored.patients] = scored.folds
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((resamples, num_patients), np.int32)
+    for stratum in np.unique(2 * fold + is_positive):
+        members = np.flatnonzero(2 * fold + is_positive == stratum)
+        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+    return weights[:, scored.patients]
+
+
+def _resampled_curves(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.diff(scores[order]) != 0, True)
+    positive, negative = (
+        (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
+    )
+    curves = np.zeros((len(weights), len(GRID)))
+    for number in range(len(weights)):
+        rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
+        curves[number] = np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1]))
+    return curves

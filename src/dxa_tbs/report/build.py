@@ -14,11 +14,12 @@ from dxa_tbs.report.documents import Document
 from dxa_tbs.report.gather import Found, find_experiments
 from dxa_tbs.report.marks import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
 from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
+from dxa_tbs.report.primary import Primary, primary_result
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import Ground, controls_of_none, find_grounds, sanity_documents
+from dxa_tbs.report.sanity import Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
 from dxa_tbs.report.verdict import choose, verdict
 
-PAPERS = ("table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
+PAPERS = ("primary.*", "table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
 FURTHER = ("overview", "operating_points", "calibration", "reliability", "decision_curve", "tbs_bands", "subgroups",
            "errors", "runs", "data_card", "environment")  # fmt: skip
 FIGURES = ("figure_[1-4].*", "roc_curves.*", "forest_f1.*", "reliability.*", "decision_curve.*")
@@ -26,10 +27,11 @@ FIGURES = ("figure_[1-4].*", "roc_curves.*", "forest_f1.*", "reliability.*", "de
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """Attributes: documents: all tables by name; compared: every pair of experiments on the same images; banner: what
-    a reader must know before all else."""
+    """Attributes: documents: all tables by name; primary: the result the study was made for; compared: every pair of
+    experiments on the same images; banner: what a reader must know before all else."""
 
     documents: dict[str, Document]
+    primary: Primary
     grounds: list[Ground]
     compared: pd.DataFrame
     banner: list[str]
@@ -49,14 +51,14 @@ def write_report(root: Path, *, prevalence: float | None = None) -> str:
     """
     found = find_experiments(root)
     made = make_documents(found, root, prevalence=prevalence)
-    missing = found.missing + controls_of_none(made.grounds, found.controls)
+    missing = found.missing + controls_of_none(made.grounds, found.controls) + without_sanity(made.grounds)
     missing += _draw(root / "figures", found.experiments, root, made)
     write_tables(root / "tables", made.documents, missing)
     page.write_page(
         root,
         made.documents,
         found.experiments,
-        verdicts=[verdict(ground, made.compared) for ground in made.grounds],
+        verdicts=_verdicts(made),
         chosen=[choose(ground.experiments) for ground in made.grounds],
         missing=missing,
         banner=made.banner,
@@ -65,14 +67,22 @@ def write_report(root: Path, *, prevalence: float | None = None) -> str:
     return _markdown(first, missing)
 
 
+def _verdicts(made: Made) -> list[list[str]]:
+    """Return blocks of sentences: the primary result first, or last that there is none."""
+    of_grounds = [verdict(ground, made.compared) for ground in made.grounds]
+    return [made.primary.lines, *of_grounds] if made.primary.document else [*of_grounds, made.primary.lines]
+
+
 def make_documents(found: Found, root: Path, *, prevalence: float | None = None) -> Made:
     """Return all tables of the experiments found below `root`."""
     experiments = found.experiments
     synthetic = [bool(one.first.facts["synthetic"]) for one in experiments]
     banner = [SYNTHETIC] if all(synthetic) else [PARTLY_SYNTHETIC] if any(synthetic) else []
     grounds = find_grounds(experiments, found.controls, root)
-    compared = pairs.comparisons(experiments)
+    primary = primary_result(root, grounds, banner)
+    compared = pairs.comparisons(experiments, primary)
     documents = [
+        primary.document,
         *paper_documents(experiments, banner),
         *sanity_documents(grounds, banner),
         *comparison_documents(experiments, compared, banner),
@@ -89,7 +99,7 @@ def make_documents(found: Found, root: Path, *, prevalence: float | None = None)
         ledger.environment_document(experiments),
     ]
     by_name = {document.name: document for document in documents if document is not None}
-    return Made(by_name, grounds, compared, banner)
+    return Made(by_name, primary, grounds, compared, banner)
 
 
 def write_tables(folder: Path, documents: Mapping[str, Document], missing: Sequence[str]) -> None:

@@ -17,7 +17,9 @@ from dxa_tbs.report.marks import evaluated_run
 from dxa_tbs.report.runs import Experiment
 
 OPEN = "to be completed by the investigator"
-UNCERTAINTY = "Wilson, DeLong, bootstrap over patients; paired tests with Holm's correction"
+UNCERTAINTY = (
+    "Wilson, MOVER, DeLong and Newcombe by patient, with the variance of training; paired tests with Holm's correction"
+)
 Documents = Mapping[str, Document]
 
 

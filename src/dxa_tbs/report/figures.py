@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.intervals import bootstrap_weights
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
 from dxa_tbs.report.marks import title
@@ -69,8 +68,7 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes = places[line * columns + column]
             axes.set_axis_on()
             scored = experiment.scored
-            weights = bootstrap_weights(scored.labels, scored.patients)[:BAND_RESAMPLES]
-            curve, low, high = roc_band(scored.labels, scored.scores, weights)
+            curve, low, high = roc_band(scored, resamples=BAND_RESAMPLES)
             colour = COLOURS[experiment.approach]
             axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
             axes.fill_between(GRID, low, high, color=colour, alpha=0.25, linewidth=0)
@@ -84,7 +82,11 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes.tick_params(labelsize=8)
             if column == 0:
                 axes.set_ylabel("sensitivity")
-    save(figure, folder / "roc_curves", marks=[*marks, "AUC and curve with 95 % interval and band, over patients"])
+    save(
+        figure,
+        folder / "roc_curves",
+        marks=[*marks, "AUC with its 95 % interval; band: 95 %, these trained networks on other patients"],
+    )
 
 
 def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:

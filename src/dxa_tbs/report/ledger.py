@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.intervals import counts, metrics_of_counts
 from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.evaluation.rates import counts, metrics_of_counts
 from dxa_tbs.report.documents import ABSENT, Document, number, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
 from dxa_tbs.report.runs import Experiment, Run
+from dxa_tbs.report.scope import count_failed, failures, sd_of_auc
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
 TIMES = {  # of timing.json, in seconds
@@ -35,7 +36,8 @@ def overview_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
     order = sorted(experiments, key=lambda one: (sets.index(one.test_set), -np.nan_to_num(one.val_auc, nan=-1)))
     rows = [
         {"experiment": title(one), "run": one.folder, "seeds": len(one.seeds), "test_set": one.test_set}
-        | {"n": len(one.scored.labels), "val_auc": one.val_auc}
+        | {"n": len(one.scored.labels), "val_auc": one.val_auc, "auc_sd": sd_of_auc(one)}
+        | {"auc_of_seeds": " ".join(map(number, one.auc_of_each)), "failed": count_failed(one)}
         | {
             f"{name}_{part}": getattr(one.estimates[name], part)
             for name in OVERVIEW
@@ -50,11 +52,18 @@ def overview_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
             "n": str(len(one.scored.labels)),
             "AUC on validation": number(one.val_auc),
             **{text: with_interval(one.estimates[name]) for name, text in OVERVIEW.items()},
+            "AUC, SD over seeds": number(sd_of_auc(one)),
+            "AUC of each seed": " ".join(map(number, one.auc_of_each)) if len(one.seeds) > 1 else ABSENT,
             "Run": one.folder,
         }
         for one in order
     )
-    notes = [*banner, "by the AUC on validation (originals alone); test figures with 95 % intervals"]
+    notes = [
+        *banner,
+        "by the AUC on validation (originals alone); test figures with 95 % intervals: with one seed for this training "
+        "on other patients, with several for other trainings too",
+        *(f"{title(one)}: {text}" for one in order if (text := failures(one))),
+    ]
     return Document("overview", "All experiments", pd.DataFrame(rows), printed, notes)
 
 
@@ -142,7 +151,7 @@ def environment_document(experiments: Sequence[Experiment]) -> Document:
     runs = [run for one in experiments for run in one.runs]
     for run in runs:
         for key, value in records.flatten(run.environment).items():
-            if not key.startswith("weights"):
+            if not key.startswith(("weights", "started", "study_sha256")):
                 of_key = values.setdefault(key.removeprefix("packages."), {})
                 text = ABSENT if value is None else str(value)
                 of_key[text] = of_key.get(text, 0) + 1

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.calibration import calibration, reliability
-from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all, predictive_values
-from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, percentile, resample
+from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all
+from dxa_tbs.evaluation.intervals import Estimate, estimate, estimates, no_interval
+from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, between, number, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
@@ -23,6 +24,7 @@ CLUSTERED = "none where patients have several images"
 SCORES = "the scores as trained, which are risks only as far as they are calibrated: augmentation moves them"
 TEST_SHARE = "at the share of Degraded of the test set, whatever prevalence was given for PPV and NPV"
 PRINTED_RISKS = (0.1, 0.2, 0.3, 0.5)
+FITTED = {"brier": "Brier", "log_loss": "Log loss", "slope": "Slope", "intercept": "Intercept"}
 
 
 def operating_document(experiments: Sequence[Experiment], prevalence: float | None, banner: Sequence[str]) -> Document:
@@ -48,7 +50,7 @@ def operating_document(experiments: Sequence[Experiment], prevalence: float | No
     notes = [
         *banner,
         "validation: the threshold of the best F1 on validation; each seed and fold has its own, the mean is printed",
-        "PPV and NPV by Bayes' rule from sensitivity and specificity, bootstrap intervals; the prevalence is "
+        "PPV and NPV by Bayes' rule from sensitivity and specificity; the prevalence is "
         + ("that of the test set: give --prevalence for another" if prevalence is None else "the one given"),
     ]
     return Document("operating_points", "Operating points", numbers, printed, notes)
@@ -56,40 +58,40 @@ def operating_document(experiments: Sequence[Experiment], prevalence: float | No
 
 def calibration_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document:
     """Return Brier score, log loss, slope, intercept and ECE, as trained and after temperature scaling."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in _with_both_classes(experiments):
         for kind, column in (("as trained", "score"), ("temperature", "tempered")):
             scores = one.of_test_images(column)
             if np.isnan(scores).any():
                 continue
             temperature = float(np.mean([run.temperature for run in one.runs])) if kind == "temperature" else math.nan
-            found = dataclasses.asdict(calibration(one.scored.labels, scores))
-            low, high = (math.nan, math.nan) if one.scored.is_clustered else found["ece_if_perfect"]
-            del found["ece_if_perfect"]
-            values = {name: round(value, DIGITS) for name, value in found.items()}
-            values |= {"ece_if_perfect_low": round(low, DIGITS), "ece_if_perfect_high": round(high, DIGITS)}
+            found = calibration(one.scored.labels, scores, one.scored.patients)
+            low, high = (math.nan, math.nan) if one.scored.is_clustered else found.ece_if_perfect
+            values = {"ece": found.ece, "ece_if_perfect_low": low, "ece_if_perfect_high": high}
+            values |= _flat({name: getattr(found, name) for name in FITTED})
             names = {"experiment": title(one), "run": one.folder, "n": len(one.scored.labels), "scores": kind}
-            rows.append({**names, "temperature": round(temperature, 3), **values})
+            rounded = {name: round(value, DIGITS) for name, value in values.items()}
+            rows.append({**names, "temperature": round(temperature, 3), **rounded, "no_slope": found.no_slope})
     printed = pd.DataFrame(
         {
             "Experiment": row["experiment"],
             "Scores": "as trained" if math.isnan(row["temperature"]) else f"temperature {row['temperature']:.3f}",
             "n": str(row["n"]),
-            "Brier": number(row["brier"]),
-            "Log loss": number(row["log_loss"]),
-            "Slope": number(row["slope"]),
-            "Intercept": number(row["intercept"]),
+            **{text: with_interval(_unflat(row, name)) for name, text in FITTED.items() if name != "slope"},
+            "Slope": "not estimable" if row["no_slope"] else with_interval(_unflat(row, "slope")),
             "ECE": number(row["ece"]),
             "ECE if perfect, 95 %": between(row["ece_if_perfect_low"], row["ece_if_perfect_high"]),
         }
         for row in rows
     )
+    reasons = sorted({row["no_slope"] for row in rows} - {""})
     notes = [
         *banner,
         "slope 1 and intercept 0 are perfect; a slope below 1: too sure. ECE over ten bins of equal counts is biased "
         f"upwards: beside it, where it would lie if these very scores were the true probabilities, {CLUSTERED}",
         "temperature: fitted on the validation originals of each run, applied to test; the mean over runs is printed; "
         "50 is its bound: scores that say nothing there",
+        *(f"slope not estimable: {reason}" for reason in reasons),
     ]
     return Document("calibration", "Calibration", pd.DataFrame(rows), printed, notes)
 
@@ -126,14 +128,20 @@ def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
     rows = []
     for one in {one.test_set: one for one in both}.values():
         name = "call all Degraded" + (f", {one.set_name}" if one.set_name else "")
-        rows += _curve(name, "", one.test_set, net_benefit_of_all(one.scored.labels, RISKS))
+        of_all = [no_interval(value) for value in net_benefit_of_all(one.scored.labels, RISKS)]
+        rows += _curve(name, "", one.test_set, of_all)
     for one in both:
-        curves = [net_benefit(one.scored.labels, scores, RISKS) for scores in one.scored.scores]
-        rows += _curve(title(one), one.folder, one.test_set, np.mean(curves, axis=0))
+        scored = one.scored
+        curve = [net_benefit(scored.labels, scored.scores, scored.patients, risk) for risk in RISKS]
+        rows += _curve(title(one), one.folder, one.test_set, curve)
     frame = pd.DataFrame(rows)
     printed = pd.DataFrame(
         {"Experiment": name}
-        | {f"risk {row.risk:.2f}": number(row.net_benefit) for row in part.itertuples() if row.risk in PRINTED_RISKS}
+        | {
+            f"risk {row.risk:.2f}": with_interval(Estimate(row.net_benefit, row.low, row.high, ""))
+            for row in part.itertuples()
+            if row.risk in PRINTED_RISKS
+        }
         for (name, *_), part in (frame.groupby(["experiment", "run", "test_set"], sort=False) if rows else ())
     )
     notes = [
@@ -146,7 +154,7 @@ def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
 
 def _points(one: Experiment, prevalence: float | None) -> list[dict[str, Any]]:
     scores, own = one.scored.scores, one.of_test_images("threshold")
-    chosen = resample(one.scored.labels, scores - own, one.scored.patients, threshold=0.0)
+    chosen = build_scored(one.scored.labels, scores, one.scored.patients, threshold=own, folds=one.scored.folds)
     fixed = float(one.first.facts["thresholds"]["fixed"])
     share = float(one.scored.labels.mean()) if prevalence is None else prevalence
     rows = []
@@ -159,13 +167,14 @@ def _points(one: Experiment, prevalence: float | None) -> list[dict[str, Any]]:
 
 
 def _predictive(scored: Scored, prevalence: float) -> dict[str, Estimate]:
-    def both(sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
-        pairs = zip(np.atleast_1d(sensitivity), np.atleast_1d(specificity), strict=True)
-        return np.array([predictive_values(*pair, prevalence) for pair in pairs])
-
-    values = both(scored.values["sensitivity"].mean(), scored.values["specificity"].mean())[0]
-    resampled = both(scored.resampled["sensitivity"], scored.resampled["specificity"])
-    return {name: percentile(float(values[k]), resampled[:, k]) for k, name in enumerate(("ppv", "npv"))}
+    """Return PPV and NPV where that share of patients is Degraded; sensitivity and specificity are the test set's."""
+    if not scored.has_both_classes:
+        return {"ppv": no_interval(math.nan), "npv": no_interval(math.nan)}
+    ratio = (1 - prevalence) / prevalence
+    return {
+        "ppv": estimate(scored, "precision", ratio=ratio),
+        "npv": estimate(scored, "negative_precision", ratio=ratio),
+    }
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -178,9 +187,16 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _curve(name: str, run: str, test_set: str, values: np.ndarray) -> list[dict[str, Any]]:
+def _unflat(row: dict[str, Any], name: str) -> Estimate:
+    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], "")
+
+
+def _curve(name: str, run: str, test_set: str, values: Sequence[Estimate]) -> list[dict[str, Any]]:
     names = {"experiment": name, "run": run, "test_set": test_set}
-    return [{**names, "risk": risk, "net_benefit": value} for risk, value in zip(RISKS, values, strict=True)]
+    return [
+        {**names, "risk": risk, "net_benefit": one.value, "low": one.low, "high": one.high}
+        for risk, one in zip(RISKS, values, strict=True)
+    ]
 
 
 def _with_both_classes(experiments: Sequence[Experiment]) -> list[Experiment]:

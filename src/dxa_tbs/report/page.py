@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.intervals import bootstrap_weights
+from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.charts import Line, line_chart
 from dxa_tbs.report.checklist import OPEN, checklist_markdown, fill_checklist
@@ -51,7 +51,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("overview", "All experiments", ("forest_f1",), ("overview",), True),
+    Section("overview", "All experiments", ("forest_f1",), ("primary", "overview"), True),
     Section("sanity", "Against simple baselines", (), ("sanity", "against_slope"), True),
     Section("paper", "The paper's tables", (), ("table_",), True),
     Section("comparisons", "Comparisons", ("roc_curves",), ("comparison_", "stability")),
@@ -76,7 +76,8 @@ def write_page(
     """Write report.html, checklist.md and model_card.md below `root`.
 
     Args:
-        verdicts, chosen: of each ground, the sentences and the experiment they are about.
+        verdicts: blocks of sentences, the most important first.
+        chosen: of each ground, the experiment that its sentences are about.
     """
     items = fill_checklist(chosen[0], documents)
     cards = {card_name(one): model_card(one, documents) for one in chosen}
@@ -187,8 +188,8 @@ def _runs(root: Path, experiments: Sequence[Experiment], rows: pd.DataFrame) -> 
 
 def _roc_chart(test: pd.DataFrame) -> str:
     labels = test["label"].to_numpy()
-    weights = bootstrap_weights(labels, test["patient_id"].to_numpy())[:BAND_RESAMPLES]
-    curve, low, high = roc_band(labels, test["score"].to_numpy()[None], weights)
+    scored = build_scored(labels, test["score"].to_numpy()[None], test["patient_id"].to_numpy(), threshold=0.5)
+    curve, low, high = roc_band(scored, resamples=BAND_RESAMPLES)
     return line_chart(
         "Test ROC curve with 95 % band",
         [Line("", GRID, curve), Line("chance", np.array([0.0, 1.0]), np.array([0.0, 1.0]), is_dashed=True)],

@@ -9,32 +9,79 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.evaluation.comparisons import compare, holm
+from dxa_tbs.evaluation.comparisons import compare, holm, needed_t
 from dxa_tbs.report.documents import p_value
 from dxa_tbs.report.marks import title
+from dxa_tbs.report.primary import Primary
 from dxa_tbs.report.runs import Experiment
 
 COMPARED = {"auc": "AUC", "f1": "F1-Score", "accuracy": "Accuracy"}
 
 
-def comparisons(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Return every pair of experiments tested on the same images, Holm-corrected over the pairs of a test set.
+def comparisons(experiments: Sequence[Experiment], primary: Primary) -> pd.DataFrame:
+    """Return every pair of experiments tested on the same images.
 
-    Columns: test_set, metric, first, second (model, approach), first_run, second_run, difference, low, high, p, p_holm,
-    test.
+    The primary comparison is tested alone; Holm's correction is over all other pairs of a test set and metric.
+
+    Columns: test_set, metric, first, second (model, approach), first_run, second_run, trainings (the fewer of the two),
+    is_primary, difference, low, high, p, p_holm, test, error, df, needed_t (the |t| that the first of so many tests
+    needs), and low, high and p of these trained networks alone.
     """
     rows = []
     for test_set in dict.fromkeys(experiment.test_set for experiment in experiments):
         members = [experiment for experiment in experiments if experiment.test_set == test_set]
         for first, second in combinations(members, 2):
-            for metric, found in compare(first.scored, second.scored).items():
-                names = {"first": title(first), "second": title(second)}
-                folders = {"first_run": first.folder, "second_run": second.folder}
-                rows.append({"test_set": test_set, "metric": metric} | names | folders | dataclasses.asdict(found))
-    frame = pd.DataFrame(rows)
-    if not frame.empty:
-        frame.insert(10, "p_holm", frame.groupby(["test_set", "metric"])["p"].transform(lambda p: holm(p.tolist())))
-    return frame
+            both = compare(first.scored, second.scored)
+            alone = compare(first.scored, second.scored, training=False)
+            for metric, found in both.items():
+                is_primary = metric == primary.metric and {first.folder, second.folder} == set(primary.runs)
+                rows.append(
+                    {"test_set": test_set, "metric": metric, "first": title(first), "second": title(second)}
+                    | {"first_run": first.folder, "second_run": second.folder}
+                    | {"trainings": min(first.num_trainings, second.num_trainings), "is_primary": is_primary}
+                    | dataclasses.asdict(found)
+                    | {f"{name}_networks": getattr(alone[metric], name) for name in ("low", "high", "p")}
+                )
+    if not rows:
+        return pd.DataFrame()
+    return pd.concat([_corrected(part) for _, part in pd.DataFrame(rows).groupby(["test_set", "metric"], sort=False)])
+
+
+def _corrected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of a test set and metric with p_holm and needed_t."""
+    others = ~pairs["is_primary"]
+    corrected = pairs["p"].copy()
+    corrected[others] = holm(pairs.loc[others, "p"].tolist())
+    pairs.insert(pairs.columns.get_loc("p") + 1, "p_holm", corrected)
+    num_tests = np.where(others, others.sum(), 1)
+    needed = [needed_t(df, num) for df, num in zip(pairs["df"], num_tests, strict=True)]
+    pairs.insert(pairs.columns.get_loc("df") + 1, "needed_t", needed)
+    return pairs
+
+
+def describe_pairs(pairs: pd.DataFrame) -> list[str]:
+    """Return what is to be said below the comparisons of a test set and metric."""
+    tests = ", ".join(sorted(set(pairs["test"])))
+    notes = [f"row less column; {tests}; p-values after Holm, over the {int((~pairs['is_primary']).sum())} pairs"]
+    if pairs["is_primary"].any():
+        notes[0] += ", the primary comparison tested alone"
+    needed = pairs.loc[pairs["needed_t"].notna() & ~pairs["is_primary"], "needed_t"]
+    if len(needed):
+        bounds = [f"{needed.min():.1f}", f"{needed.max():.1f}"]
+        notes.append(
+            f"to be below 0.05 after Holm, the clearest difference needs |t| of {' to '.join(dict.fromkeys(bounds))}"
+        )
+    fewest, most = pairs["trainings"].min(), pairs["trainings"].max()
+    if fewest == 1:
+        notes.append(
+            "one training" + (" of either" if most > 1 else "") + ": a difference of these trained networks on other "
+            "patients, which says nothing of the architectures"
+        )
+    if fewest <= 2 <= most:
+        notes.append("two trainings: the error holds what training adds, with hardly any power")
+    if most > 2:
+        notes.append("several trainings: the error holds what training adds; intervals without it stand in the CSV")
+    return notes
 
 
 def print_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

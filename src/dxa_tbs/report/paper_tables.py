@@ -14,10 +14,13 @@ from dxa_tbs.report.runs import Experiment
 
 EXPLANATION = (
     "ours: at threshold 0.5, unless a note says another. AUC: of the scores; AUC of calls: balanced accuracy, "
-    "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows. "
-    "95 % interval: Wilson (proportions), DeLong on the logit scale (AUC), stratified bootstrap over patients with "
-    "2000 resamples (the others, and means over seeds). in, out: whether the printed value lies within it. n in a "
-    "cell: seeds averaged; column n: test images."
+    "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows.",
+    "95 % interval, one training: other patients. Wilson (proportions), MOVER from Wilson's limits (F1, balanced "
+    "accuracy, MCC), DeLong on the logit scale or, near 1, Newcombe's method 5 (AUC). Several seeds or folds: other "
+    "trainings too, by the delta method with what training adds; these networks: without it.",
+    "95 % of that: interval of the difference of two independent test sets. The paper trained once: how much another "
+    "training of theirs would differ is not known, and not in it. Counts are subtracted where as many images of the "
+    "class were tested. n in a cell: seeds averaged; column n: test images.",
 )
 
 
@@ -35,7 +38,7 @@ def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) ->
             continue
         numbers = tables.results(table, chosen)
         letters = [letter for one in chosen for letter in time_marks_of(one)]
-        notes = [*banner, EXPLANATION] + ([legend(letters)] if letters else [])
+        notes = [*banner, *EXPLANATION] + ([legend(letters)] if letters else [])
         notes += [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
         name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
         documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))
@@ -55,12 +58,11 @@ def comparison_documents(
     for test_set in sets if not frame.empty else []:
         part = frame[frame["test_set"] == test_set]
         for metric, heading in pairs.COMPARED.items() if not part.empty else ():
-            tests = ", ".join(sorted(set(part.loc[part["metric"] == metric, "test"])))
-            notes = [*banner, f"row less column; {tests}; p-values after Holm, over the pairs of this table", *apart]
-            notes += [legend(letters)] if letters else []
+            numbers = part[part["metric"] == metric]
+            notes = [*banner, *pairs.describe_pairs(numbers), *apart] + ([legend(letters)] if letters else [])
             suffix = f"_{test_set}" if len(sets) > 1 else ""
             title = f"Comparisons: {heading}" + (f", test set {test_set}" if suffix else "")
-            numbers, printed = part[part["metric"] == metric], pairs.print_comparisons(part, metric)
+            printed = pairs.print_comparisons(part, metric)
             documents.append(Document(f"comparison_{metric}{suffix}", title, numbers, printed, notes))
     stability = pairs.stability(experiments)
     if not stability.empty:

@@ -19,7 +19,8 @@ import pandas as pd
 
 from dxa_tbs import records
 from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
-from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, resample
+from dxa_tbs.evaluation.intervals import Estimate, estimates
+from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.report.paper import is_papers_network
 from dxa_tbs.report.people import read_who
@@ -69,7 +70,9 @@ class Experiment:
         test_set: the same for experiments tested on the same images with the same labels, and for no others.
         number: of those of the same network and approach, from 1.
         set_name: of its test set, where the experiments beside it have another; else empty.
-        estimates: mean over repeats of each metric at the fixed threshold, with its interval.
+        estimates: mean over repeats of each metric at the fixed threshold; the interval is over other patients and, as
+            far as several seeds or folds show it, over other trainings.
+        of_these_networks: the same with intervals over other patients alone.
         images: of the test set, in the order of `scored`: image_id, patient_id, label, tbs, subgroup columns.
     """
 
@@ -78,6 +81,7 @@ class Experiment:
     test_set: str
     scored: Scored
     estimates: dict[str, Estimate]
+    of_these_networks: dict[str, Estimate]
     number: int
     images: pd.DataFrame
     set_name: str = ""
@@ -121,8 +125,15 @@ class Experiment:
 
     @property
     def auc_of_each(self) -> list[float]:
-        """Return the AUC of each repeat."""
-        return [binary_auc(self.scored.labels, scores) for scores in self.scored.scores]
+        """Return the AUC of each repeat, in a cross-validation the mean of its folds'."""
+        if not self.scored.has_both_classes:
+            return [math.nan] * len(self.seeds)
+        return [float(auc) for auc in self.scored.auc.of_each]
+
+    @property
+    def num_trainings(self) -> int:
+        """Return how many networks were trained on each image's side of the split: the number of seeds or folds."""
+        return max(len(self.seeds), self.scored.num_folds)
 
     @property
     def folder(self) -> str:
@@ -218,22 +229,33 @@ def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
     first = tables[0]
     for table in tables[1:]:
         assert table["image_id"].tolist() == first["image_id"].tolist(), "the data's hash is part of the identity"
-    scored = resample(
+    scored = build_scored(
         first["label"].to_numpy(),
         np.stack([table["score"].to_numpy() for table in tables]),
         first["patient_id"].to_numpy(),
         threshold=float(repeats[0][0].facts["thresholds"]["fixed"]),
+        folds=first["fold"].to_numpy(),
     )
     facts = repeats[0][0].facts
     images = first[["image_id", "label"]].to_csv(index=False) + facts.get("cohort_sha256", facts["data_sha256"])
     test_set = hashlib.sha256(images.encode()).hexdigest()[:8]
-    who = first.drop(columns=["score", "tempered", "threshold"])
-    return Experiment(repeats, list(by_seed), test_set, scored, estimates(scored), number=1, images=who)
+    who = first.drop(columns=["score", "tempered", "threshold", "fold"])
+    return Experiment(
+        repeats,
+        list(by_seed),
+        test_set,
+        scored,
+        estimates(scored),
+        estimates(scored, training=False),
+        number=1,
+        images=who,
+    )
 
 
 def _pooled(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the test images of the folds of one repeat."""
-    return pd.concat([run.test for run in runs]).sort_values("image_id", ignore_index=True)
+    """Return the test images of the folds of one repeat, with the number of their fold."""
+    parts = [run.test.assign(fold=fold) for fold, run in enumerate(runs)]
+    return pd.concat(parts).sort_values("image_id", ignore_index=True)
 
 
 def _identity(run: Run) -> str:

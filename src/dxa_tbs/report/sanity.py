@@ -18,8 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.comparisons import compare, holm
-from dxa_tbs.evaluation.intervals import Estimate, Scored, estimates, resample
+from dxa_tbs.evaluation.comparisons import compare, holm, smallest_difference
+from dxa_tbs.evaluation.intervals import Estimate, estimates
+from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
@@ -36,6 +37,7 @@ BASELINES: dict[str, tuple[str, ...]] = {  # name: columns of measures.csv
 SHOWN = {"sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score", "auc": "AUC"}
 THRESHOLD = 0.5
 ALPHA = 0.05
+NO_BASELINES = "no run of this split has both training images and measures.csv"
 NOT_PERMUTED = "no run with permuted labels here: add labels.permuted_seed=0 to a training command"
 
 
@@ -68,6 +70,12 @@ def controls_of_none(grounds: Sequence[Ground], controls: Sequence[Experiment]) 
     return [text + control.folder for control in controls if control.folder not in placed]
 
 
+def without_sanity(grounds: Sequence[Ground]) -> list[str]:
+    """Return a line for each ground that has neither baselines nor controls."""
+    bare = [ground.experiments[0] for ground in grounds if not ground.baselines and not ground.controls]
+    return [f"no baselines and no controls: {NO_BASELINES}: test set {one.set_name or one.test_set}" for one in bare]
+
+
 def sanity_documents(grounds: Sequence[Ground], banner: Sequence[str]) -> list[Document]:
     """Return, for each ground, the table of baselines and controls, and that of networks against the slope."""
     documents = []
@@ -75,14 +83,18 @@ def sanity_documents(grounds: Sequence[Ground], banner: Sequence[str]) -> list[D
         suffix = f"_{place + 1}" if len(grounds) > 1 else ""
         first = ground.experiments[0]
         of_set = f", {first.set_name or first.test_set}" if len(grounds) > 1 else ""
-        documents.append(_sanity(ground, f"sanity{suffix}", of_set, banner))
+        if ground.baselines or ground.controls:
+            documents.append(_sanity(ground, f"sanity{suffix}", of_set, banner))
         if SLOPE in ground.baselines:
             documents.append(_against_slope(ground, f"against_slope{suffix}", of_set, banner))
     return documents
 
 
 def against_slope(ground: Ground) -> pd.DataFrame:
-    """Return AUC of each experiment and of the slope, the difference, its 95 % interval, p, and p after Holm."""
+    """Return AUC of each experiment and of the slope, the difference, its 95 % interval, p, and p after Holm.
+
+    `can_show` is about the difference that would be found with 80 % power.
+    """
     slope, rows = ground.baselines[SLOPE], []
     reached = estimates(slope)["auc"]
     for one in ground.experiments:
@@ -92,6 +104,7 @@ def against_slope(ground: Ground) -> pd.DataFrame:
         rows.append({**names, **aucs, **dataclasses.asdict(found)})
     frame = pd.DataFrame(rows)
     frame["p_holm"] = holm(frame["p"].tolist())
+    frame["can_show"] = [smallest_difference(row.error, row.df) for row in frame.itertuples()]
     return frame.assign(beats=(frame["difference"] > 0) & (frame["p_holm"] < ALPHA))
 
 
@@ -112,7 +125,7 @@ def _sanity(ground: Ground, name: str, of_set: str, banner: Sequence[str]) -> Do
     notes = [*banner, "baselines: logistic regression on the training originals, threshold 0.5, the same test images"]
     lacking = [baseline for baseline in BASELINES if baseline not in ground.baselines]
     if not ground.baselines:
-        notes.append("no baselines: no run of this split has both training images and measures.csv")
+        notes.append(f"no baselines: {NO_BASELINES}")
     elif lacking:
         notes.append(
             f"not to be had, since images have no box around the vertebrae or no texture: {'; '.join(lacking)}"
@@ -132,6 +145,7 @@ def _against_slope(ground: Ground, name: str, of_set: str, banner: Sequence[str]
             "AUC of the slope": frame["auc_of_slope"].map(number),
             "Difference": [with_interval(Estimate(r.difference, r.low, r.high, r.test)) for r in frame.itertuples()],
             "Holm": frame["p_holm"].map(p_value),
+            "Shown with 80 % power": frame["can_show"].map(number),
             "Beats the slope": frame["beats"].map({True: "yes", False: "no"}),
         }
     )
@@ -139,7 +153,10 @@ def _against_slope(ground: Ground, name: str, of_set: str, banner: Sequence[str]
     notes = [
         *banner,
         f"{test}; a network beats the slope if the difference is above 0 and p, after Holm, below {ALPHA:g}",
+        "shown with 80 % power: about the smallest true difference that this test set would find, without correction",
     ]
+    if any(one.num_trainings == 1 for one in ground.experiments):
+        notes.append("one training: this trained network against the slope; another training could differ")
     return Document(name, f"Networks against the variogram slope alone{of_set}", frame, printed, notes)
 
 
@@ -176,14 +193,14 @@ def _baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
         parts = [test.assign(score=_fit(train, test, wanted)) for train, test in folds]
         scores = pd.concat(parts).sort_values("image_id")["score"].to_numpy()[None]
         scored = experiment.scored
-        found[name] = resample(scored.labels, scores, scored.patients, threshold=THRESHOLD)
+        found[name] = build_scored(scored.labels, scores, scored.patients, threshold=THRESHOLD, folds=scored.folds)
     return found
 
 
 def _fit(train: pd.DataFrame, test: pd.DataFrame, columns: list[str]) -> np.ndarray:
     if not columns:
         return np.full(len(test), train["label"].mean())
-    line = make_pipeline(StandardScaler(), LogisticRegression())
+    line = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-10))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a fit that did not converge is none
         line.fit(train[columns].to_numpy(), train["label"].to_numpy())

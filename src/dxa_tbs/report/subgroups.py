@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.evaluation.intervals import Estimate, bootstrap_weights, counts, metrics_of_counts, percentile, wilson
+from dxa_tbs.evaluation.intervals import Estimate, estimates
+from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.report.documents import Document, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
@@ -89,27 +90,16 @@ def _shown(one: Experiment, groups: Iterator[tuple[str, np.ndarray]]) -> Iterato
 
 
 def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return size and metrics of some of the test images; Wilson's interval where it is a proportion of patients."""
+    """Return size and metrics of some of the test images."""
     scored, who = one.scored, one.images[chosen]
-    labels, calls = scored.labels[chosen], scored.calls[:, chosen]
+    labels = scored.labels[chosen]
     size = {"patients": int(who["patient_id"].nunique()), "n": len(who), "degraded": int(labels.sum())}
-    cells = counts(labels, calls)
-    if len(calls) == 1 and not scored.is_clustered:
-        tp, fp, tn, fn = (int(cells[name][0]) for name in ("tp", "fp", "tn", "fn"))
-        trials = {"error": (fp + fn, len(labels)), "sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp)}
-        found = {metric: wilson(*trials[metric]) for metric in metrics}
-    else:
-        weights = bootstrap_weights(scored.labels, scored.patients)[:, chosen]
-        values, resampled = _metrics(cells), _metrics(counts(labels, calls, weights))
-        means = {metric: float(values[metric].mean()) for metric in metrics}
-        found = {metric: percentile(means[metric], resampled[metric].mean(axis=1)) for metric in metrics}
+    calls = scored.calls[:, chosen].astype(float)
+    found = estimates(build_scored(labels, calls, scored.patients[chosen], threshold=0.5, folds=scored.folds[chosen]))
+    right = found["accuracy"]
+    found["error"] = Estimate(1 - right.value, 1 - right.high, 1 - right.low, right.method)
     parts = ("value", "low", "high")
-    return size | {f"{metric}_{part}": getattr(one, part) for metric, one in found.items() for part in parts}
-
-
-def _metrics(cells: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    values = metrics_of_counts(cells)
-    return values | {"error": 1 - values["accuracy"]}
+    return size | {f"{metric}_{part}": getattr(found[metric], part) for metric in metrics for part in parts}
 
 
 def _print(row: dict[str, Any], metric: str) -> str:

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.intervals import Estimate, counts
+from dxa_tbs.evaluation.intervals import no_interval
+from dxa_tbs.evaluation.rates import counts
+from dxa_tbs.report.against_paper import printed_estimates, subtract_printed
 from dxa_tbs.report.documents import ABSENT
 from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
-from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
+from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, ResultsTable, protocol
 from dxa_tbs.report.runs import Experiment
 
 COUNTS = ("tp", "fp", "tn", "fn")
@@ -38,15 +40,15 @@ DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, TIME: 2}  # all others: 3, as in
 def results(table: ResultsTable, experiments: Sequence[Experiment]) -> pd.DataFrame:
     """Return one row per experiment of the table's approach and column of the paper's, the printed value beside ours.
 
-    Columns: model, run, seeds, n, metric, value, low, high, method, sd (over seeds), paper, difference, inside (whether
-    the printed value lies in our interval), marks.
+    Columns: model, number, run, seeds, n, metric, value, low, high, method, low and high of these trained networks on
+    other patients, sd (over seeds), averaged, paper, difference with its own low and high, marks.
     """
     chosen = [experiment for experiment in experiments if experiment.approach == table.approach]
     return pd.DataFrame([row for experiment in chosen for row in _rows(table, experiment)])
 
 
 def print_results(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `results` as they are printed: for each experiment the lines ours, 95 %, SD, paper and difference."""
+    """Return `results` as they are printed: for each experiment lines of ours, the paper's and the difference."""
     lines = []
     for run, rows in frame.groupby("run", sort=False):
         first = rows.iloc[0]
@@ -56,12 +58,17 @@ def print_results(frame: pd.DataFrame) -> pd.DataFrame:
         head = {"Model": f"{first['model']}{number}", "n": str(first["n"])}
         ours = "ours" if seeds == 1 else f"ours, mean of {seeds} seeds"
         lines.append(head | {"": ours} | {name: _ours(cells[name], name) for name in COLUMNS} | {"Run": run})
-        lines.append({"": "95 % interval"} | {name: _interval(cells[name]) for name in COLUMNS})
+        lines.append({"": "95 % interval"} | {name: _interval(cells[name], "low", "high") for name in COLUMNS})
+        if any(not pd.isna(cell["low_networks"]) for cell in cells.values()):
+            ends = ("low_networks", "high_networks")
+            lines.append({"": "95 %, these networks"} | {name: _interval(cells[name], *ends) for name in COLUMNS})
         if seeds > 1:
             lines.append({"": "SD over seeds"} | {name: _number(cells[name]["sd"], name) for name in COLUMNS})
         if rows["paper"].notna().any():
             lines.append({"": "paper"} | {name: _number(cells[name]["paper"], name) for name in COLUMNS})
             lines.append({"": "ours - paper"} | {name: _difference(cells[name], name) for name in COLUMNS})
+            ends = ("difference_low", "difference_high")
+            lines.append({"": "95 % of that"} | {name: _interval(cells[name], *ends) for name in COLUMNS})
     return pd.DataFrame(lines).fillna("").rename(columns=COLUMNS)
 
 
@@ -151,19 +158,21 @@ def print_table_2(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows(table: ResultsTable, experiment: Experiment) -> list[dict[str, object]]:
-    printed = _printed(table.rows[experiment.model]) if experiment.is_papers else {}
+    row = table.rows[experiment.model] if experiment.is_papers else None
+    printed = {} if row is None else printed_estimates(row)
     scored, times = experiment.scored, experiment.times_s
     cells = counts(scored.labels, scored.calls)
     per_seed = {**cells, **scored.values, "auc": np.array(experiment.auc_of_each), TIME: times}
     rows = []
     for metric in COLUMNS:
         values = per_seed[metric]
-        if metric in experiment.estimates:
-            estimate = experiment.estimates[metric]
-        else:
-            value = float(values.mean()) if len(values) else math.nan
-            estimate = Estimate(value, math.nan, math.nan, "none")
-        paper = printed.get(metric, math.nan)
+        ours = experiment.estimates.get(metric) or no_interval(float(values.mean()) if len(values) else math.nan)
+        networks = no_interval(math.nan)
+        if experiment.num_trainings > 1 and metric in experiment.of_these_networks:
+            networks = experiment.of_these_networks[metric]
+        paper, difference = printed.get(metric, no_interval(math.nan)), no_interval(math.nan)
+        if row is not None and metric in printed:
+            difference = subtract_printed(metric, ours, paper, scored.labels, row)
         rows.append(
             {
                 "model": experiment.model,
@@ -172,21 +181,19 @@ def _rows(table: ResultsTable, experiment: Experiment) -> list[dict[str, object]
                 "seeds": len(experiment.seeds),
                 "n": len(scored.labels),
                 "metric": metric,
-                **dataclasses.asdict(estimate),
+                **dataclasses.asdict(ours),
+                "low_networks": networks.low,
+                "high_networks": networks.high,
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
                 "averaged": len(values),
-                "paper": paper,
-                "difference": estimate.value - paper,
-                "inside": None if math.isnan(paper) or math.isnan(estimate.low) else estimate.contains(paper),
+                "paper": paper.value,
+                "difference": difference.value,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
                 "marks": time_marks_of(experiment) if metric == TIME else marks_of(experiment),
             }
         )
     return rows
-
-
-def _printed(row: PrintedRow) -> dict[str, float]:
-    values = dataclasses.asdict(row)
-    return values | ({"auc_hard": values.pop("auc")} if row.auc_is_hard else {})
 
 
 def _ours(cell: dict[str, object], name: str) -> str:
@@ -197,16 +204,13 @@ def _ours(cell: dict[str, object], name: str) -> str:
     return number + str(cell["marks"]).translate(SUPERSCRIPTS) + (f" (n={averaged})" if averaged > 1 else "")
 
 
-def _interval(cell: dict[str, object]) -> str:
-    low, high = float(str(cell["low"])), float(str(cell["high"]))
-    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+def _interval(cell: dict[str, object], low: str, high: str) -> str:
+    ends = float(str(cell[low])), float(str(cell[high]))
+    return "" if math.isnan(ends[0]) else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _difference(cell: dict[str, object], name: str) -> str:
-    if pd.isna(cell["difference"]):
-        return ABSENT
-    side = {True: " in", False: " out"}.get(cell["inside"], "") if cell["inside"] is not None else ""  # type: ignore[call-overload]
-    return f"{cell['difference']:+.{DECIMALS.get(name, 3)}f}{side}"
+    return ABSENT if pd.isna(cell["difference"]) else f"{cell['difference']:+.{DECIMALS.get(name, 3)}f}"
 
 
 def _number(value: object, name: str) -> str:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.intervals import Estimate
-from dxa_tbs.report.documents import number, p_value, with_interval
+from dxa_tbs.report.documents import between, number, p_value, with_interval
 from dxa_tbs.report.marks import legend, marks_of, title
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground, against_slope
+from dxa_tbs.report.scope import scope, trainings
 
 
 def choose(experiments: Sequence[Experiment]) -> Experiment:
@@ -36,13 +37,23 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
     config = one.first.config
     data = f"Data: {config['dataset']['name']}, split {config['split']['name']}; test set {one.test_set}."
     sentences = [
+        scope(one),
+        *trainings(one),
         _how_sure(one),
         _which(one, ground),
         _against_slope(one, ground),
         *_against_others(one, compared),
         data,
     ]
-    return [f"{title(one)}: AUC {with_interval(one.estimates['auc'])}.", *_too_few(one), *sentences, *_marks(one)]
+    return [_lead(one), *_too_few(one), *sentences, *_marks(one)]
+
+
+def _lead(one: Experiment) -> str:
+    auc, alone = one.estimates["auc"], one.of_these_networks["auc"]
+    text = f"{title(one)}: AUC {with_interval(auc)}"
+    if one.num_trainings > 1 and not math.isnan(alone.low):
+        text += f"; these trained networks only: {between(alone.low, alone.high)}"
+    return f"{text}."
 
 
 def _how_sure(one: Experiment) -> str:
@@ -89,9 +100,11 @@ def _against_slope(one: Experiment, ground: Ground) -> str:
     row = frame.loc[one.folder]
     difference = with_interval(Estimate(row["difference"], row["low"], row["high"], row["test"]))
     is_apart = row["p_holm"] < ALPHA
-    answer = (
-        "It beats that." if row["beats"] else "It is worse than that." if is_apart else "It is not shown to beat that."
-    )
+    subject = "This trained network" if one.num_trainings == 1 else "It"
+    answer = "beats that." if row["beats"] else "is worse than that." if is_apart else "is not shown to beat that."
+    answer = f"{subject} {answer}"
+    if not math.isnan(row["can_show"]):
+        answer += f" With 80 % power this test set shows a difference from the slope of about {row['can_show']:.3f}."
     return (
         f"Logistic regression on the slope of the variogram alone reaches an AUC of {number(row['auc_of_slope'])} on "
         f"the same images; network less slope: {difference}, {p_value(row['p_holm'])} after Holm. {answer}"
@@ -106,7 +119,12 @@ def _against_others(one: Experiment, compared: pd.DataFrame) -> list[str]:
     if mine.empty:
         return []
     num_apart = int((mine["p_holm"] < ALPHA).sum())
-    return [f"Its AUC differs from that of {num_apart} of the {len(mine)} others (p below {ALPHA:g} after Holm)."]
+    text = f"Its AUC differs from that of {num_apart} of the {len(mine)} others (p below {ALPHA:g} after Holm)"
+    num_single = int((mine["trainings"] == 1).sum())
+    if num_single:
+        of_pairs = "each" if num_single == len(mine) else str(num_single)
+        text += f"; in {of_pairs} of these pairs one trained network is compared with another"
+    return [f"{text}."]
 
 
 def _marks(one: Experiment) -> list[str]:

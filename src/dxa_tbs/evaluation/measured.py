@@ -1,0 +1,218 @@
+"""An experiment on its test images, and each of its metrics with what moves it. Numpy in, numbers out.
+
+S repeats (seeds) of one experiment score the same N images. In a cross-validation the images lie in K folds, each
+scored by a network of its own; the AUC is then the mean of the folds' AUCs, since scores of different networks are not
+on one scale.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dxa_tbs.evaluation.auc import placements
+from dxa_tbs.evaluation.rates import RATES, counts, metrics_of_counts, slopes
+from dxa_tbs.evaluation.variance import Variance, add_variances, between_patients, between_trainings
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labels, scores and calls of an experiment's test images.
+
+    Attributes:
+        labels: shape (N,), 0 or 1.
+        patients, folds: shape (N,), integers from 0: who each image is of, which fold it was tested in.
+        scores, calls: shape (S, N).
+    """
+
+    labels: np.ndarray
+    patients: np.ndarray
+    folds: np.ndarray
+    scores: np.ndarray
+    calls: np.ndarray
+
+    @functools.cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Return each metric of the calls, (S,)."""
+        return metrics_of_counts(counts(self.labels, self.calls))
+
+    @functools.cached_property
+    def auc(self) -> Measured:
+        return _measure_auc(self)
+
+    @property
+    def num_folds(self) -> int:
+        return int(self.folds.max()) + 1
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether patients have several images."""
+        return int(self.patients.max()) + 1 < len(self.patients)
+
+    @property
+    def images_per_patient(self) -> float:
+        return len(self.patients) / (int(self.patients.max()) + 1)
+
+    @property
+    def num_positive(self) -> int:
+        return int(self.labels.sum())
+
+    @property
+    def num_negative(self) -> int:
+        return len(self.labels) - self.num_positive
+
+    @property
+    def has_both_classes(self) -> bool:
+        return 0 < self.num_positive < len(self.labels)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of an experiment.
+
+    Attributes:
+        of_each: shape (S,), its value in each repeat; their mean is the estimate.
+        of_trainings: shape (S, K), its value in each repeat and fold.
+        influence: shape (N,), how each image moves the mean; centred within each class (and, for the AUC, each fold).
+        num_groups: in how many parts of a class the influences were centred.
+    """
+
+    of_each: np.ndarray
+    of_trainings: np.ndarray
+    influence: np.ndarray
+    num_groups: int
+
+    @property
+    def value(self) -> float:
+        return float(self.of_each.mean())
+
+
+def build_scored(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
+    *,
+    threshold: np.ndarray | float,
+    folds: np.ndarray | None = None,
+) -> Scored:
+    """Return an experiment on its test images.
+
+    Args:
+        labels: shape (N,), 0 or 1.
+        scores: shape (S, N), of S repeats.
+        patients: shape (N,), any names.
+        threshold: a score at or above it is called positive; one for all, or one per image and repeat, (S, N).
+        folds: shape (N,), any names; None: there is one test set.
+    """
+    _, owner = np.unique(patients, return_inverse=True)
+    _, fold = np.unique(np.zeros(len(labels)) if folds is None else folds, return_inverse=True)
+    return Scored(labels, owner, fold, scores, scores >= threshold)
+
+
+def measure(scored: Scored, metric: str, *, ratio: float | None = None) -> Measured:
+    """Return `auc` (of the scores) or a metric of `rates.RATES` (of the calls); but for accuracy, of both classes.
+
+    The delta method: a metric of the calls is a function of sensitivity and specificity, which are means over images.
+
+    Args:
+        ratio: negatives to one positive where the metric is to hold; None: as in the test set.
+    """
+    assert scored.has_both_classes or metric == "accuracy"
+    return scored.auc if metric == "auc" else _measure_rate(scored, metric, ratio)
+
+
+def variance_of(measured: Measured, scored: Scored, *, training: bool) -> Variance:
+    """Return the variance of a metric's mean over other patients and, with `training`, over other trainings too."""
+    found = between_patients(measured.influence, scored.labels, scored.patients, num_folds=measured.num_groups)
+    return with_training(found, [measured], measured.of_trainings) if training else found
+
+
+def with_training(test: Variance, trained: Sequence[Measured], of_trainings: np.ndarray) -> Variance:
+    """Return the variance over other patients with that of the trainings of one or two experiments added.
+
+    Several seeds add s^2 / S. Where s^2 / K of the folds' values is larger than the variance within folds, it takes its
+    place, since each fold has a training of its own.
+
+    Args:
+        of_trainings: shape (S, K), the metric in each repeat and fold; of two experiments, the difference of its means
+            over repeats, (1, K).
+
+    Source of the variance within folds: LeDell et al., Electron J Stat 9:1583 (2015).
+    """
+    of_folds = of_trainings.mean(axis=0)
+    if len(of_folds) > 1 and not np.isnan(of_folds).any():
+        over_folds = between_trainings(of_folds[:, None])
+        test = over_folds if over_folds.value > test.value else test
+    return add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
+
+
+def _between_seeds(measured: Measured) -> Variance:
+    is_defined = not np.isnan(measured.of_trainings).any()  # a fold without a call has no precision
+    return between_trainings(measured.of_trainings if is_defined else measured.of_each[:, None])
+
+
+def centre_by_class(influence: np.ndarray, labels: np.ndarray) -> None:
+    """Take from each image's influence, in place, the mean of its class, whose size is taken as given."""
+    for label in np.unique(labels):
+        influence[labels == label] -= influence[labels == label].mean()
+
+
+def count_misplaced(scored: Scored) -> float:
+    """Return how many images of a class have one of the other class on their wrong side: of the class with fewer."""
+    positive, total = scored.labels == 1, np.zeros(2)
+    for fold in range(scored.num_folds):
+        of_fold = scored.folds == fold
+        if (positive & of_fold).any() and (~positive & of_fold).any():
+            high, low = scored.scores[:, positive & of_fold], scored.scores[:, ~positive & of_fold]
+            total += (high <= low.max(axis=1, keepdims=True)).sum(), (low >= high.min(axis=1, keepdims=True)).sum()
+    return float(total.min()) / len(scored.scores)
+
+
+def _measure_auc(scored: Scored) -> Measured:
+    """Return the mean of the folds' AUCs."""
+    num_folds = scored.num_folds
+    of_each = np.zeros((len(scored.scores), num_folds))
+    influence = np.zeros(len(scored.labels))
+    for fold in range(num_folds):
+        chosen = scored.folds == fold
+        labels = scored.labels[chosen]
+        if labels.min() == labels.max():
+            of_each[:, fold] = math.nan
+            continue
+        moved = np.zeros(len(labels))
+        for repeat, scores in enumerate(scored.scores[:, chosen]):
+            above, below = placements(labels, scores)
+            of_each[repeat, fold] = above.mean()
+            moved[labels == 1] += (above - above.mean()) / len(above)
+            moved[labels == 0] += (below - below.mean()) / len(below)
+        influence[chosen] = moved / (len(scored.scores) * num_folds)
+    return Measured(of_each.mean(axis=1), of_each, influence, num_folds)
+
+
+def _measure_rate(scored: Scored, metric: str, ratio: float | None) -> Measured:
+    positive = scored.labels == 1
+    hits = np.where(positive, scored.calls, ~scored.calls)
+    if metric == "accuracy":
+        influence = hits.mean(axis=0) / len(positive)
+    else:
+        natural = scored.num_negative / scored.num_positive
+        rates = scored.values["sensitivity"], scored.values["specificity"]
+        by_sensitivity, by_specificity = slopes(metric, *rates, natural if ratio is None else ratio)
+        of_class = by_sensitivity[:, None] / scored.num_positive, by_specificity[:, None] / scored.num_negative
+        influence = (np.where(positive, *of_class) * hits).mean(axis=0)
+    centre_by_class(influence, scored.labels)
+    folds = [scored.folds == fold for fold in range(scored.num_folds)]
+    of_trainings = [_rates(scored.labels[part], scored.calls[:, part], metric, ratio) for part in folds]
+    of_each = _rates(scored.labels, scored.calls, metric, ratio)
+    return Measured(of_each, np.stack(of_trainings, axis=1), influence, 1)
+
+
+def _rates(labels: np.ndarray, calls: np.ndarray, metric: str, ratio: float | None) -> np.ndarray:
+    found = metrics_of_counts(counts(labels, calls))
+    if ratio is None:
+        return found[metric]
+    return RATES[metric](found["sensitivity"], found["specificity"], ratio)

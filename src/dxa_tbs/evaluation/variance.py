@@ -1,0 +1,85 @@
+"""How uncertain a metric is: variances with their degrees of freedom. Numpy in, numbers out.
+
+A metric is close to its expected value plus a sum of small contributions, one per image: the influences. Their squares,
+summed by patient, give the variance over other patients. The spread of the metric over seeds gives the variance over
+other trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The variance of an estimate, and its degrees of freedom; NaN where there is too little to judge either by."""
+
+    value: float
+    df: float
+
+    @property
+    def half_width(self) -> float:
+        """Return Student's t for a 95 % interval times the standard error."""
+        return t_quantile(self.df) * math.sqrt(self.value)
+
+
+def t_quantile(df: float, confidence: float = CONFIDENCE) -> float:
+    return float(stats.t.ppf(0.5 + confidence / 2, df))
+
+
+def add_variances(*parts: Variance) -> Variance:
+    """Return the variance of a sum of independent terms; where all are zero, with the first one's degrees of freedom.
+
+    Source of the degrees of freedom: Satterthwaite, Biometrics Bulletin 2:110 (1946).
+    """
+    value = sum(part.value for part in parts)
+    if value == 0 or math.isnan(value):
+        return Variance(value, parts[0].df)
+    return Variance(value, value**2 / sum(part.value**2 / part.df for part in parts if part.value > 0))
+
+
+def between_patients(
+    influence: np.ndarray, labels: np.ndarray, patients: np.ndarray, *, num_folds: int = 1
+) -> Variance:
+    """Return the variance over other patients, the sizes of the classes being as they are.
+
+    The images of one patient count as one unit.
+
+    Args:
+        influence: shape (N,), centred within each class (and fold).
+        labels: shape (N,), 0 or 1.
+        patients: shape (N,), integers from 0, who each image is of.
+        num_folds: in how many parts the influences were centred.
+
+    Source: DeLong et al., Biometrics 44:837 (1988) with one image per patient; Obuchowski, Biometrics 53:567 (1997)
+    with several, the term for patients with images of both classes included.
+    """
+    num_patients = int(patients.max()) + 1
+    parts, sums = [], []
+    for label in np.unique(labels):
+        of_class = labels == label
+        count = len(np.unique(patients[of_class]))
+        if count <= num_folds:
+            return Variance(math.nan, math.nan)
+        sums.append(np.bincount(patients[of_class], influence[of_class], minlength=num_patients))
+        parts.append(Variance(count / (count - num_folds) * float(sums[-1] @ sums[-1]), count - num_folds))
+    total = add_variances(*parts)
+    crossed = num_patients / (num_patients - num_folds) * 2 * float(sums[0] @ sums[-1]) if len(sums) == 2 else 0.0
+    return Variance(max(total.value + crossed, 0.0), total.df)
+
+
+def between_trainings(values: np.ndarray) -> Variance:
+    """Return the variance that independent trainings add to the mean of a metric: s^2 / S, or within folds s^2 / (S K).
+
+    Args:
+        values: shape (S, K), of S seeds, 2 or more, and K folds.
+    """
+    num_seeds, num_folds = values.shape
+    within = float(values.var(axis=0, ddof=1).mean())
+    return Variance(within / values.size, num_folds * (num_seeds - 1))

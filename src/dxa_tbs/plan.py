@@ -1,0 +1,56 @@
+"""State what a study asks before its first run: python -m dxa_tbs.plan outputs/our_clinic --question ... --first ..."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+from dxa_tbs import records
+from dxa_tbs.cli import one_line_refusals
+from dxa_tbs.errors import Refusal
+from dxa_tbs.study_plan import METRICS, StudyPlan, write_plan
+
+
+def state_plan(folder: Path, plan: StudyPlan) -> Path:
+    """Write study.yaml into a study's folder and return its path.
+
+    Raises:
+        Refusal: the folder holds runs or a plan already, or the plan has a value that none may have.
+    """
+    if folder.is_dir() and (runs := records.find_runs(folder)):
+        raise Refusal(
+            f"{folder}: holds {len(runs)} runs already, and a plan precedes the runs: give another study name (name=)"
+        )
+    return write_plan(folder, plan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="dxa-plan", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the study's folder, <output_root>/<name>")
+    parser.add_argument("--question", required=True, help="one sentence")
+    parser.add_argument("--metric", choices=METRICS, default="auc", help="primary metric (default: auc)")
+    parser.add_argument("--first", required=True, metavar="EXPERIMENT", help="<approach>/<model>: adhoc/model4")
+    parser.add_argument("--second", required=True, metavar="EXPERIMENT", help="as --first, or slope: the baseline")
+    parser.add_argument(
+        "--margin", type=float, default=0.0, help="to be exceeded; below 0: non-inferiority (default: 0)"
+    )
+    parser.add_argument("--seeds", type=int, required=True, help="trainings of each experiment")
+    parser.add_argument("--smallest-difference", type=float, required=True, help="of interest, such as 0.05")
+    given = parser.parse_args()
+    plan = StudyPlan(
+        question=given.question,
+        primary_metric=given.metric,
+        first=given.first,
+        second=given.second,
+        margin=given.margin,
+        seeds=given.seeds,
+        smallest_difference=given.smallest_difference,
+        stated=datetime.date.today(),
+    )
+    with one_line_refusals():
+        print(f"wrote {state_plan(given.folder, plan)}: each run will record its hash")
+
+
+if __name__ == "__main__":
+    main()

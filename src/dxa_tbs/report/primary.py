@@ -1,0 +1,170 @@
+"""The primary result of a study that said first what it asks, or the sentence that none did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.comparisons import Comparison, compare, smallest_difference
+from dxa_tbs.evaluation.intervals import Estimate
+from dxa_tbs.evaluation.measured import Scored
+from dxa_tbs.report.documents import Document, number, p_value, with_interval
+from dxa_tbs.report.marks import title
+from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.sanity import SLOPE, Ground
+from dxa_tbs.report.scope import scope
+from dxa_tbs.study_plan import SLOPE as PLANNED_SLOPE
+from dxa_tbs.study_plan import StudyPlan, plan_sha256, read_plan
+
+NAMES = {"auc": "AUC", "f1": "F1-score", "accuracy": "accuracy"}
+NO_PLAN = (
+    "No endpoint was stated before these runs (there is no study.yaml), so every comparison here is exploratory: "
+    "python -m dxa_tbs.plan states one for the next study."
+)
+
+
+@dataclass(frozen=True)
+class Primary:
+    """What a plan asked and what came out.
+
+    Attributes:
+        lines: sentences, the most important first.
+        document: the same in numbers; None if it could not be computed.
+        runs: folders of the first runs of both experiments, in the plan's order; empty if not both are there.
+    """
+
+    lines: list[str]
+    document: Document | None = None
+    runs: tuple[str, ...] = ()
+    metric: str = ""
+
+
+def primary_result(root: Path, grounds: Sequence[Ground], banner: Sequence[str]) -> Primary:
+    """Return the primary result of the study below `root`."""
+    experiments = [one for ground in grounds for one in ground.experiments]
+    folder = _study_folder(root, experiments)
+    try:
+        plan = None if folder is None else read_plan(folder)
+    except Refusal as refusal:
+        return Primary([f"The plan of this study cannot be read: {refusal}. Every comparison here is exploratory."])
+    if plan is None or folder is None:
+        return Primary([NO_PLAN])
+    kept = _was_stated_first(folder, plan, experiments)
+    try:
+        first = _find(experiments, plan.first)
+        ground = next(one for one in grounds if first in one.experiments)
+        second = _slope(ground) if plan.second == PLANNED_SLOPE else _find(ground.experiments, plan.second)
+    except LookupError as error:
+        return Primary([f"The primary comparison cannot be made: {error.args[0]}.", *kept])
+    against = second if isinstance(second, Scored) else second.scored
+    found = compare(first.scored, against)[plan.primary_metric]
+    name = SLOPE if isinstance(second, Scored) else title(second)
+    trained = [first] if isinstance(second, Scored) else [first, second]
+    lines = [_answer(plan, first, name, found), scope(*trained), *_fewer_seeds(plan, trained), *kept]
+    lines.append("All other comparisons are exploratory.")
+    runs = tuple(one.folder for one in trained)
+    return Primary(lines, _document(plan, first, name, found, [*banner, *lines[1:]]), runs, plan.primary_metric)
+
+
+def _study_folder(root: Path, experiments: Sequence[Experiment]) -> Path | None:
+    """Return the folder whose plan counts: the given one, or the only study's below it."""
+    if plan_sha256(root) is not None:
+        return root
+    studies = {one.folder.split("/")[0] for one in experiments}
+    return root / studies.pop() if len(studies) == 1 else None
+
+
+def _find(experiments: Sequence[Experiment], wanted: str) -> Experiment:
+    """Return the experiment that a plan names by approach/model, or by a run folder of it."""
+    named = [one for one in experiments if any(f"/{run.folder}".endswith(f"/{wanted}") for run in one.runs)]
+    named = named or [one for one in experiments if f"{one.approach}/{one.model}" == wanted]
+    if not named:
+        raise LookupError(f"no finished experiment {wanted} on the same images")
+    if len(named) > 1:
+        raise LookupError(f"{len(named)} experiments are {wanted}: name a run folder: {named[0].folder}")
+    return named[0]
+
+
+def _slope(ground: Ground) -> Scored:
+    if SLOPE not in ground.baselines:
+        raise LookupError("the baseline on the slope of the variogram is not to be had for this split")
+    return ground.baselines[SLOPE]
+
+
+def _was_stated_first(folder: Path, plan: StudyPlan, experiments: Sequence[Experiment]) -> list[str]:
+    """Return whether each run found this very plan when it started."""
+    sha256 = plan_sha256(folder) or ""
+    runs = [run for one in experiments for run in one.runs]
+    others = [run.folder for run in runs if run.environment.get("study_sha256") != sha256]
+    named = f"study.yaml, stated {plan.stated}, SHA-256 {sha256[:12]}"
+    if not others:
+        return [f"Stated before all {len(runs)} runs ({named})."]
+    return [
+        f"Not stated before all runs: {len(others)} of {len(runs)} were made without this plan or with another "
+        f"({named}), first {others[0]}. The comparison is exploratory, too."
+    ]
+
+
+def _fewer_seeds(plan: StudyPlan, trained: Sequence[Experiment]) -> list[str]:
+    return [
+        f"{title(one)} has {len(one.seeds)} seeds, and the plan states {plan.seeds}."
+        for one in trained
+        if len(one.seeds) != plan.seeds
+    ]
+
+
+def _answer(plan: StudyPlan, first: Experiment, second: str, found: Comparison) -> str:
+    difference = with_interval(Estimate(found.difference, found.low, found.high, found.test))
+    margin = "" if plan.margin == 0 else f" by more than {plan.margin:g}" if plan.margin > 0 else " within the margin"
+    if math.isnan(found.low):
+        verdict = "It cannot be judged"
+    elif found.low > plan.margin:
+        verdict = (
+            f"Shown to be higher{margin}" if plan.margin >= 0 else f"Shown not to be worse than by {-plan.margin:g}"
+        )
+    elif found.high < plan.margin:
+        verdict = "Shown to be lower" if plan.margin >= 0 else f"Shown to be worse by more than {-plan.margin:g}"
+    else:
+        verdict = "Not shown"
+    return (
+        f"Primary result: {NAMES[plan.primary_metric]} of {title(first)} less {second}: {difference}, "
+        f"{p_value(found.p)}. {verdict}. Question: {plan.question}"
+    )
+
+
+def _document(plan: StudyPlan, first: Experiment, second: str, found: Comparison, notes: list[str]) -> Document:
+    can_show = math.nan if math.isnan(found.error) else smallest_difference(found.error, found.df)
+    row = {
+        "metric": plan.primary_metric,
+        "first": title(first),
+        "second": second,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "test": found.test,
+        "margin": plan.margin,
+        "smallest_difference": plan.smallest_difference,
+        "can_show": can_show,
+        "seeds_stated": plan.seeds,
+        "stated": str(plan.stated),
+    }
+    printed = pd.DataFrame(
+        [
+            {
+                "Primary comparison": f"{title(first)} less {second}",
+                "Metric": NAMES[plan.primary_metric],
+                "Difference": with_interval(Estimate(found.difference, found.low, found.high, "")),
+                "p": p_value(found.p),
+                "Margin": f"{plan.margin:g}",
+                "Smallest of interest": f"{plan.smallest_difference:g}",
+                "Shown with 80 % power, about": number(can_show),
+            }
+        ]
+    )
+    return Document("primary", "Primary result", pd.DataFrame([row]), printed, [*notes, f"{found.test}; tested alone"])

@@ -1,0 +1,56 @@
+"""What a number speaks of: one training or several, other patients or other trainings too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dxa_tbs.report.documents import number
+from dxa_tbs.report.runs import Experiment
+
+FAILED_AUC = 0.55  # a training whose test AUC is no higher has learned next to nothing
+
+
+def scope(*experiments: Experiment) -> str:
+    """Return what the interval or the difference of these experiments holds for, as far as their trainings show."""
+    fewest = min(one.num_trainings for one in experiments)
+    if fewest == 1:
+        return "This one training, other patients: nothing here says that one architecture is better than another."
+    if experiments[0].scored.num_folds > 1:
+        return f"Other patients and other trainings: each of {fewest} folds was trained anew."
+    if fewest == 2:
+        return "Other patients and other trainings, with hardly any power: there are two trainings."
+    return f"Other patients and other trainings: there are {fewest} trainings."
+
+
+def trainings(one: Experiment) -> list[str]:
+    """Return sentences on how the AUC of an experiment varies over its trainings; none for a single one."""
+    if not one.scored.has_both_classes or one.num_trainings == 1:
+        return []
+    over, aucs = "seeds", np.array(one.auc_of_each)
+    if len(aucs) == 1:
+        over, aucs = "folds", one.scored.auc.of_trainings[0]
+    each = ", ".join(number(float(auc)) for auc in aucs)
+    found = [f"AUC of its {over}: {each} (SD {number(float(aucs.std(ddof=1)))})."]
+    return [*found, f"{text.capitalize()}."] if (text := failures(one)) else found
+
+
+def failures(one: Experiment) -> str:
+    """Return how many trainings came out at chance on the test images, and what follows; empty if none did."""
+    count = count_failed(one)
+    if count == 0:
+        return ""
+    return (
+        f"{count} of {one.scored.auc.of_trainings.size} trainings failed (test AUC of {FAILED_AUC:g} or less); every "
+        "mean counts them, and no interval can tell how often another training would fail"
+    )
+
+
+def sd_of_auc(one: Experiment) -> float:
+    """Return the standard deviation of the AUC over seeds, NaN for one seed."""
+    aucs = np.array(one.auc_of_each)
+    return float(aucs.std(ddof=1)) if len(aucs) > 1 else float("nan")
+
+
+def count_failed(one: Experiment) -> int:
+    """Return how many trainings, each seed and fold being one, came out at chance on the test images."""
+    return int((one.scored.auc.of_trainings <= FAILED_AUC).sum()) if one.scored.has_both_classes else 0

@@ -1,0 +1,149 @@
+"""study.yaml: what a study asks, stated before its first run. Never imports torch.
+
+A plan in outputs/<name>/study.yaml, for example:
+
+    question: Does Model 4 reach a higher AUC than SqueezeNet retrained whole?
+    primary_metric: auc                 # auc, f1 or accuracy
+    first: adhoc/model4                 # <approach>/<model>, or with the seed folder: adhoc/model4/seed0-1a2b3c4d
+    second: full/squeezenet             # or slope: the baseline on the slope of the variogram
+    margin: 0.0                         # the first is to exceed the second by more than this; below 0: non-inferiority
+    seeds: 5                            # trainings of each
+    smallest_difference: 0.05           # the smallest difference of interest
+    stated: 2026-03-01                  # the day it was written
+
+Each run records the hash of the plan it found; the report compares it with the plan that is there now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dxa_tbs.errors import Refusal
+
+FILE = "study.yaml"
+METRICS = ("auc", "f1", "accuracy")
+SLOPE = "slope"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study asks.
+
+    Attributes:
+        primary_metric: one of METRICS.
+        first, second: experiments, <approach>/<model> or a run folder below the study; `second` may be SLOPE.
+        margin: by how much more than this the first is to exceed the second; below 0, how much worse it may be.
+        seeds: trainings of each experiment.
+        smallest_difference: of the primary metric, of interest.
+        stated: the day on which the plan was written.
+    """
+
+    question: str
+    primary_metric: str
+    first: str
+    second: str
+    margin: float
+    seeds: int
+    smallest_difference: float
+    stated: datetime.date
+
+
+def read_plan(folder: Path) -> StudyPlan | None:
+    """Return the plan in a study's folder, None if there is no study.yaml.
+
+    Raises:
+        Refusal: the file is no plan.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: is no YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(given, dict):
+        raise Refusal(f"{path}: holds no settings: it needs {', '.join(_fields())}")
+    if problems := list(_problems(given)):
+        raise Refusal(f"{path}: {problems[0]}", problems[1:])
+    return StudyPlan(**{name: kind(given[name]) for name, kind in _fields().items()})
+
+
+def write_plan(folder: Path, plan: StudyPlan) -> Path:
+    """Write study.yaml into a study's folder, which may not have one.
+
+    Raises:
+        Refusal: there is a plan, or a value that no plan may have.
+    """
+    path = folder / FILE
+    values = dataclasses.asdict(plan)
+    if problems := list(_problems(values)):
+        raise Refusal(problems[0], problems[1:])
+    if path.exists():
+        raise Refusal(f"{path}: states a plan already, which must not change: give another study name")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8", newline="\n")
+    return path
+
+
+def plan_sha256(folder: Path) -> str | None:
+    """Return the hash of study.yaml in a study's folder, whatever the ends of its lines; None if there is none."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _fields() -> dict[str, Any]:
+    def day(value: Any) -> datetime.date:
+        return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(value)
+
+    kinds = {"str": str, "float": float, "int": int, "datetime.date": day}
+    return {field.name: kinds[str(field.type)] for field in dataclasses.fields(StudyPlan)}
+
+
+def _problems(given: dict[str, Any]) -> list[str]:
+    fields = _fields()
+    found = []
+    for name in given:
+        if name not in fields:
+            near = difflib.get_close_matches(str(name), fields, n=1)
+            found.append(f"{name}: no such setting" + (f": did you mean {near[0]}?" if near else ""))
+    found += [f"{name} is missing" for name in fields if given.get(name) is None]
+    for name, kind in fields.items():
+        if given.get(name) is None:
+            continue
+        value = given[name]
+        try:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if (kind in (int, float) and not is_number) or (kind is int and int(value) != value):
+                raise ValueError
+            kind(value)
+        except (TypeError, ValueError):
+            found.append(f"{name}={value}: must be {_needed(kind)}")
+    if found:
+        return found
+    if given["primary_metric"] not in METRICS:
+        found.append(f"primary_metric={given['primary_metric']}: must be one of {', '.join(METRICS)}")
+    if given["first"] == given["second"]:
+        found.append(f"first={given['first']}: must differ from second")
+    if given["first"] == SLOPE:
+        found.append(f"first={SLOPE}: the baseline can only be second")
+    if not -1 < given["margin"] < 1:
+        found.append(f"margin={given['margin']}: must lie between -1 and 1")
+    if given["seeds"] < 1:
+        found.append(f"seeds={given['seeds']}: must be 1 or more")
+    if not 0 < given["smallest_difference"] < 1:
+        found.append(f"smallest_difference={given['smallest_difference']}: must lie between 0 and 1")
+    return found
+
+
+def _needed(kind: Any) -> str:
+    return {str: "text", float: "a number", int: "a whole number"}.get(kind, "a day, such as 2026-03-01")
