@@ -147,7 +147,8 @@ def with_training(test: Variance, trained: Sequence[Measured], of_trainings: np.
     if len(of_folds) > 1 and not np.isnan(of_folds).any():
         over_folds = between_trainings(of_folds[:, None])
         test = over_folds if over_folds.value > test.value else test
-    return add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
+    found = add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
+    return Variance(found.value, min(found.df, test.df))  # or the interval could be narrower than without training
 
 
 def _between_seeds(measured: Measured) -> Variance:

@@ -132,7 +132,7 @@ class Experiment:
 
     @property
     def num_trainings(self) -> int:
-        """Return how many networks were trained on each image's side of the split: the number of seeds or folds."""
+        """Return how many trainings each figure rests on: the number of seeds, or of folds."""
         return max(len(self.seeds), self.scored.num_folds)
 
     @property

@@ -31,7 +31,7 @@ def trainings(one: Experiment) -> list[str]:
         over, aucs = "folds", one.scored.auc.of_trainings[0]
     each = ", ".join(number(float(auc)) for auc in aucs)
     found = [f"AUC of its {over}: {each} (SD {number(float(aucs.std(ddof=1)))})."]
-    return [*found, f"{text.capitalize()}."] if (text := failures(one)) else found
+    return [*found, f"{text}."] if (text := failures(one)) else found
 
 
 def failures(one: Experiment) -> str:
