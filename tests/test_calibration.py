@@ -17,7 +17,7 @@ from dxa_tbs.evaluation.calibration import (
     reliability,
     to_logits,
 )
-from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all
+from dxa_tbs.evaluation.decisions import net_benefit
 from dxa_tbs.evaluation.metrics import binary_auc
 
 PATIENTS = np.arange(20_000)
@@ -116,7 +116,7 @@ def test_of_several_repeats_the_mean_is_given() -> None:
 def test_a_slope_that_cannot_be_estimated_says_why() -> None:
     separated = calibrated(np.array([0, 0, 1, 1]), np.array([[0.1, 0.2, 0.7, 0.9]]))
     assert math.isnan(separated.slope.value)
-    assert separated.no_slope == "the scores separate the classes"
+    assert separated.no_slope == "the scores separate the classes, or all but separate them"
     labels, scores = simulated(181)
     alike = calibrated(labels, special.expit(1e-4 * to_logits(scores))[None])
     assert math.isnan(alike.slope.value)
@@ -125,15 +125,34 @@ def test_a_slope_that_cannot_be_estimated_says_why() -> None:
 
 
 @pytest.mark.parametrize("name", ["brier", "log_loss", "slope", "intercept"])
-def test_errors_of_calibration_agree_with_the_bootstrap_within_classes(name: str) -> None:
+def test_errors_of_calibration_agree_with_the_bootstrap(name: str) -> None:
     labels, scores = simulated(400, slope=0.7, shift=0.2)
     found = getattr(calibrated(labels, scores[None]), name)
     rng = np.random.default_rng(0)
     drawn = []
     for _ in range(300):
-        rows = np.concatenate([rng.choice(np.flatnonzero(labels == kind), (labels == kind).sum()) for kind in (0, 1)])
+        rows = rng.integers(0, 400, 400)
         drawn.append(getattr(calibrated(labels[rows], scores[None, rows]), name).value)
     assert (found.high - found.low) / (2 * 1.97) == pytest.approx(np.std(drawn), rel=0.15)
+
+
+def test_intercepts_of_perfect_scores_cover_zero() -> None:
+    inside = []
+    for seed in range(300):
+        labels, scores = simulated(181, seed=seed)
+        found = calibrated(labels, scores[None])
+        inside.append(found.intercept.contains(0))
+    assert np.mean(inside) > 0.91
+
+
+def test_classes_that_are_all_but_separated_have_no_slope() -> None:
+    logits = np.concatenate([np.linspace(-0.03, -0.001, 60), np.linspace(0.001, 0.03, 40)])
+    labels = (logits > 0).astype(int)
+    logits[60] = -0.0012
+    for scale in (3.0, 100.0):
+        found = calibrated(labels, special.expit(scale * logits)[None])
+        assert math.isnan(found.slope.value)
+        assert found.no_slope.startswith("the scores separate")
 
 
 def test_copies_of_an_image_leave_the_interval_of_the_slope() -> None:
@@ -159,10 +178,7 @@ def test_net_benefit_by_hand() -> None:
     patients = np.arange(5)
     found = [net_benefit(labels, scores, patients, threshold) for threshold in (0.25, 0.5)]
     assert [one.value for one in found] == pytest.approx([2 / 5 - 1 / 5 / 3, 1 / 5 - 1 / 5])
-    of_all = net_benefit_of_all(labels, np.array([0.25, 0.5]))
-    assert of_all == pytest.approx([2 / 5 - 3 / 5 / 3, 2 / 5 - 3 / 5])
-    assert net_benefit(labels, np.ones((1, 5)), patients, 0.25).value == pytest.approx(of_all[0])
-    parts = 3 * (1 / 3) / 25, 2 * (1 / 2) / 25  # at 0.5 one false alarm of three and one hit of two, each n s^2 / N^2
-    df = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 1)
-    width = 2 * stats.t.ppf(0.975, df) * math.sqrt(sum(parts))
+    assert net_benefit(labels, np.ones((1, 5)), patients, 0.25).value == pytest.approx(2 / 5 - 3 / 5 / 3)
+    gained = np.array([1, 0, -1, 0, 0])  # at 0.5
+    width = 2 * stats.t.ppf(0.975, 4) * gained.std(ddof=1) / math.sqrt(5)
     assert found[1].high - found[1].low == pytest.approx(width)

@@ -111,6 +111,19 @@ def test_folds_that_disagree_widen_a_difference() -> None:
     assert found.p > 0.5
 
 
+def test_perfect_against_no_calls_is_no_certainty() -> None:
+    labels = np.repeat([1, 0], [2, 23])
+    perfect = build_scored(labels, labels[None].astype(float), np.arange(25), threshold=0.5)
+    nobody = build_scored(labels, np.zeros((1, 25)), np.arange(25), threshold=0.5)
+    assert not compare(perfect, nobody)["f1"].p < 0.05
+
+
+def test_other_folds_are_not_paired() -> None:
+    first, second = scored(binormal(1), folds=np.arange(181) % 2), scored(binormal(2), folds=np.arange(181) % 3)
+    with pytest.raises(AssertionError, match="in the same folds"):
+        compare(first, second)
+
+
 def test_a_test_set_of_one_class_compares_nothing() -> None:
     one = build_scored(np.zeros(9, int), np.random.default_rng(0).random((1, 9)), np.arange(9), threshold=0.5)
     assert all(math.isnan(found.p) for found in compare(one, one).values())

@@ -77,16 +77,15 @@ def test_the_variance_of_the_auc_on_a_published_example() -> None:
 
 def test_near_one_the_limits_solve_newcombes_equation() -> None:
     for auc in (0.96, 0.995, 1.0):
-        low, high, method = auc_limits(
-            auc, Variance(0.0, math.inf), num_positive=42, num_negative=139, misplaced=0, images_per_patient=1
-        )
+        low, high, method = auc_limits(auc, Variance(0.0, math.inf), num_positive=42, num_negative=139, misplaced=0)
         assert method == "Newcombe 5"
         for limit in (low, high):
             reach = stats.norm.ppf(0.975) * math.sqrt(hanley_mcneil(limit, 42, 139))
             assert abs(auc - limit) == pytest.approx(reach, abs=1e-6)
     assert high == 1
-    wider = auc_limits(1.0, Variance(0.0, 60), num_positive=42, num_negative=139, misplaced=0, images_per_patient=3)
-    assert wider[0] < low
+    mirrored = auc_limits(0.005, Variance(0.0, math.inf), num_positive=42, num_negative=139, misplaced=9)
+    of_best = auc_limits(0.995, Variance(0.0, math.inf), num_positive=42, num_negative=139, misplaced=9)
+    assert mirrored[:2] == pytest.approx((1 - of_best[1], 1 - of_best[0]), abs=1e-9)
 
 
 def test_separated_classes_have_an_interval() -> None:
@@ -160,6 +159,29 @@ def test_copies_of_an_image_are_no_more_evidence_than_one() -> None:
         assert found.high - found.low == pytest.approx(once[metric].high - once[metric].low, rel=0.06), metric
 
 
+def test_copies_of_a_class_do_not_sharpen_an_auc_of_one() -> None:
+    patients = np.concatenate([np.repeat(np.arange(5), 8), np.arange(5, 105)])
+    labels = (patients < 5).astype(int)
+    copied = estimate(build_scored(labels, labels[None].astype(float), patients, threshold=0.5), "auc")
+    labels = np.repeat([1, 0], [5, 100])
+    once = estimate(build_scored(labels, labels[None].astype(float), np.arange(105), threshold=0.5), "auc")
+    assert copied.low <= once.low + 1e-9
+
+
+@pytest.mark.parametrize("size", [(42, 139), (15, 45), (370, 1095), (8, 17), (7, 93)])
+@pytest.mark.parametrize("seeds", [1, 2, 3, 10])
+@pytest.mark.parametrize("kind", ["perfect", "all normal", "all degraded"])
+def test_calls_that_do_not_vary_have_an_interval_of_some_width(size: tuple[int, int], seeds: int, kind: str) -> None:
+    labels = np.repeat([1, 0], size)
+    row = {"perfect": labels, "all normal": 0 * labels, "all degraded": 0 * labels + 1}[kind].astype(float)
+    scored = build_scored(labels, np.tile(row, (seeds, 1)), np.arange(sum(size)), threshold=0.5)
+    for training in (True, False):
+        for metric, found in estimates(scored, training=training).items():
+            if not math.isnan(found.value) and metric != "auc":
+                assert found.high - found.low > 1e-3, (metric, found)
+                assert found.low - 1e-9 <= found.value <= found.high + 1e-9
+
+
 def test_a_proportion_of_clustered_images_lies_between_images_and_patients() -> None:
     rng = np.random.default_rng(3)
     patients = np.repeat(np.arange(40), 3)
@@ -218,6 +240,13 @@ def test_folds_are_averaged_and_the_larger_variance_counts() -> None:
     assert alone.value == pytest.approx(within)
     assert both.value == pytest.approx(max(within, np.var(aucs, ddof=1) / 3))
     failed = np.where(folds == 0, rng.random(181), SCORES)
+    two_seeds = build_scored(LABELS, np.stack([SCORES, failed]), PATIENTS, threshold=0.5, folds=folds)
+    found = variance_of(two_seeds.auc, two_seeds, training=True)
+    alone = variance_of(two_seeds.auc, two_seeds, training=False)
+    over_folds = between_trainings(two_seeds.auc.of_trainings.mean(axis=0)[:, None])
+    assert found.value == pytest.approx(
+        max(alone.value + between_trainings(two_seeds.auc.of_trainings).value, over_folds.value)
+    )
     unlike = build_scored(LABELS, failed[None], PATIENTS, threshold=0.5, folds=folds)
     of_folds = unlike.auc.of_trainings[0]
     found = variance_of(unlike.auc, unlike, training=True)

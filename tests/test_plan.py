@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from test_tables import store_run
 from dxa_tbs import plan as entry
 from dxa_tbs import records
 from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.comparisons import Comparison
 from dxa_tbs.report.build import make_documents
 from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.report.primary import _judge
 from dxa_tbs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
 
 PLAN = StudyPlan(
@@ -62,6 +65,7 @@ def test_a_plan_never_changes(tmp_path: Path) -> None:
     [
         ("primary_metric: auc", "primary_metric: roc", "primary_metric=roc: must be one of auc, f1, accuracy"),
         ("seeds: 2", "seeds: 0", "seeds=0: must be 1 or more"),
+        ("seeds: 2", "seeds: .inf", "seeds=inf: must be a whole number"),
         ("seeds: 2", "seeds: 2.5", "seeds=2.5: must be a whole number"),
         ("margin: 0.0", "margin: little", "margin=little: must be a number"),
         ("margin: 0.0", "margin: .nan", "margin=nan: must lie between -1 and 1"),
@@ -111,6 +115,27 @@ def test_the_primary_result_comes_first_and_is_tested_alone(tmp_path: Path) -> N
     assert not made.documents["comparison_f1"].numbers["is_primary"].any()
     other = find_experiments(tmp_path)  # the folder above the study's finds the same plan
     assert make_documents(other, tmp_path).primary.document is not None
+
+
+@pytest.mark.parametrize(
+    ("margin", "low", "high", "p", "said"),
+    [
+        (0.0, 0.01, 0.05, 0.01, "Shown to be higher"),
+        (0.0, -0.05, -0.01, 0.01, "Shown to be lower"),
+        (0.0, -0.01, 0.05, 0.2, "Not shown to differ"),
+        (0.05, 0.06, 0.09, 0.001, "Shown to be higher by more than 0.05"),
+        (0.05, 0.01, 0.04, 0.002, "Shown not to be higher by 0.05"),
+        (0.05, -0.02, 0.04, 0.6, "Shown not to be higher by 0.05"),
+        (0.05, -0.04, -0.02, 0.01, "Shown to be lower"),
+        (0.05, 0.01, 0.09, 0.01, "Not shown"),
+        (-0.05, -0.03, 0.02, 0.6, "Shown not to be worse by 0.05"),
+        (-0.05, -0.09, -0.06, 0.001, "Shown to be worse by more than 0.05"),
+        (-0.05, -0.09, 0.01, 0.1, "Not shown"),
+        (0.0, math.nan, math.nan, math.nan, "Cannot be judged"),
+    ],
+)
+def test_what_an_interval_shows_of_a_margin(margin: float, low: float, high: float, p: float, said: str) -> None:
+    assert _judge(margin, Comparison((low + high) / 2, low, high, p, "")) == said
 
 
 def test_without_a_plan_the_report_says_so(tmp_path: Path) -> None:

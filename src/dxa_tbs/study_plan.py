@@ -126,7 +126,7 @@ def _problems(given: dict[str, Any]) -> list[str]:
             if (kind in (int, float) and not is_number) or (kind is int and int(value) != value):
                 raise ValueError
             kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found.append(f"{name}={value}: must be {_needed(kind)}")
     if found:
         return found

@@ -42,30 +42,28 @@ def hanley_mcneil(auc: float, num_positive: float, num_negative: float) -> float
 
 
 def auc_limits(
-    auc: float, variance: Variance, *, num_positive: int, num_negative: int, misplaced: float, images_per_patient: float
+    auc: float, variance: Variance, *, num_positive: int, num_negative: int, misplaced: float
 ) -> tuple[float, float, str]:
     """Return the 95 % limits of an AUC, NaN where the variance is not known, and the name of the method.
 
     On the logit scale with Student's t; near 1, where the variance of the sample says too little, Newcombe's method 5:
-    |auc - x| = t sqrt(r v(x)), v by `hanley_mcneil` and r = variance / v(auc), 1 or more. So several images per patient
-    and the spread over trainings widen it there too.
+    |auc - x| = t sqrt(r v(x)), v by `hanley_mcneil` and r = variance / v(auc), 1 or more, so that the spread over
+    trainings widens it there too. Near 0 the same holds.
 
     Args:
-        misplaced: images with an image of the other class on their wrong side, in the class that has fewer of them;
+        num_positive, num_negative: patients, so that several images of one do not count as more.
+        misplaced: patients with an image of the other class on their wrong side, in the class that has fewer of them;
             mean over repeats.
-        images_per_patient: r where the classes are separated completely and the sample has no variance.
 
     Source: Newcombe, Stat Med 25:559 (2006); docs/statistics.md shows the coverage.
     """
     if math.isnan(variance.value):
         return math.nan, math.nan, "none"
     is_spread = 0 < auc < 1 and variance.value > 0
-    if is_spread and auc < NEAR_ONE and misplaced >= FEW_MISPLACED:
+    if is_spread and max(auc, 1 - auc) < NEAR_ONE and misplaced >= FEW_MISPLACED:
         logit, spread = math.log(auc / (1 - auc)), variance.half_width / (auc * (1 - auc))
         return 1 / (1 + math.exp(-logit + spread)), 1 / (1 + math.exp(-logit - spread)), "DeLong, logit"
-    ratio = images_per_patient
-    if is_spread:
-        ratio = max(1.0, variance.value / hanley_mcneil(auc, num_positive, num_negative))
+    ratio = max(1.0, variance.value / hanley_mcneil(auc, num_positive, num_negative)) if is_spread else 1.0
     t = t_quantile(variance.df)
 
     def excess(x: float) -> float:

@@ -7,6 +7,7 @@ Arguments throughout: labels, shape (N,), 0 or 1 with both present; scores in [0
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +22,9 @@ NUM_BINS = 10
 SIMULATIONS = 1000
 LEAST_SCORE = 1e-6  # nearer to 0 or 1 a logit says more than a score in single precision can
 TEMPERATURES = (0.02, 50.0)
-LEAST_SPREAD = 0.01  # of the logits: a slope on nearly constant scores is a large number that says nothing
-SEPARATED = "the scores separate the classes"
+LEAST_SPREAD = 0.05  # of the logits: a slope on nearly constant scores is a large number that says nothing
+MOST_STEEP = 20.0  # log odds per standard deviation of the logits: beyond this the classes are all but separated
+SEPARATED = "the scores separate the classes, or all but separate them"
 ALIKE = f"the scores hardly differ (standard deviation of the logits below {LEAST_SPREAD:g})"
 
 
@@ -83,16 +85,19 @@ def calibration(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *,
     simulated = np.mean([_ece((draws < row).astype(float), row) for row in scores], axis=0)
     low, high = np.quantile(simulated, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     no_slope = next((reason for row in logits if (reason := _why_no_slope(labels, row))), "")
+    slopes = None if no_slope else _over_repeats(_slope, labels, logits)
+    if slopes is not None and np.isnan(slopes[0]).any():
+        no_slope = SEPARATED
     losses = np.logaddexp(0, logits) - labels * logits
 
     def interval(of_each: np.ndarray, influence: np.ndarray) -> Estimate:
-        return mean_interval(of_each, influence.mean(axis=0), labels, patients)
+        return mean_interval(of_each, influence.mean(axis=0), patients)
 
     squared = (scores - labels) ** 2
     return Calibration(
         brier=interval(squared.mean(axis=1), squared / len(labels)),
         log_loss=interval(losses.mean(axis=1), losses / len(labels)),
-        slope=no_interval(math.nan) if no_slope else interval(*_over_repeats(_slope, labels, logits)),
+        slope=no_interval(math.nan) if no_slope or slopes is None else interval(*slopes),
         no_slope=no_slope,
         intercept=interval(*_over_repeats(_intercept, labels, logits)),
         ece=float(np.mean([_ece(labels[None], row)[0] for row in scores])),
@@ -150,8 +155,19 @@ def _why_no_slope(labels: np.ndarray, logits: np.ndarray) -> str:
 
 
 def _slope(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the slope of the unpenalised logistic regression of labels on logits, and the influence of each image."""
-    line = LogisticRegression(C=1e12, solver="newton-cholesky", tol=1e-10).fit(logits[:, None], labels)
+    """Return the slope of the unpenalised logistic regression of labels on logits, and the influence of each image.
+
+    Both are NaN where the classes are all but separated: the fit does not converge, or to a number without meaning.
+    """
+    line = LogisticRegression(C=1e12, solver="newton-cholesky", tol=1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            line.fit(logits[:, None], labels)
+        except Warning:
+            return math.nan, np.full(len(labels), math.nan)
+    if abs(line.coef_[0, 0]) * logits.std() > MOST_STEEP:
+        return math.nan, np.full(len(labels), math.nan)
     design = np.stack([np.ones_like(logits), logits], axis=1)
     expected = line.predict_proba(logits[:, None])[:, 1]
     information = (design * (expected * (1 - expected))[:, None]).T @ design

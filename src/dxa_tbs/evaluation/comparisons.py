@@ -47,7 +47,8 @@ def compare(first: Scored, second: Scored, *, training: bool = True) -> dict[str
     Args:
         training: whether the difference is to hold for other trainings too; else it is that of these trained networks.
     """
-    assert (first.labels == second.labels).all(), "only what was tested on the same images is paired"
+    for one, other in ((first.labels, second.labels), (first.patients, second.patients), (first.folds, second.folds)):
+        assert np.array_equal(one, other), "only what was tested on the same images in the same folds is paired"
     if not first.has_both_classes:
         return {metric: Comparison(math.nan, math.nan, math.nan, math.nan, "none") for metric in COMPARED}
     found = {}

@@ -22,10 +22,4 @@ def net_benefit(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, th
     """
     worth = np.where(labels == 1, 1.0, -threshold / (1 - threshold))
     gained = (scores >= threshold) * worth
-    return mean_interval(gained.mean(axis=1), gained.mean(axis=0) / len(labels), labels, patients)
-
-
-def net_benefit_of_all(labels: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return the net benefit of calling everybody Degraded, (T,)."""
-    share = labels.mean()
-    return np.asarray(share - (1 - share) * thresholds / (1 - thresholds))
+    return mean_interval(gained.mean(axis=1), gained.mean(axis=0) / len(labels), patients)

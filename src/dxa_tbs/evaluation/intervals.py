@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dxa_tbs.evaluation.auc import auc_limits
-from dxa_tbs.evaluation.measured import Scored, centre_by_class, count_misplaced, measure, variance_of
+from dxa_tbs.evaluation.measured import Scored, count_misplaced, count_patients, measure, variance_of
 from dxa_tbs.evaluation.rates import LEAST, METRICS, RATES
 from dxa_tbs.evaluation.variance import (
     CONFIDENCE,
@@ -64,7 +64,8 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
     """Return a share of images with Wilson's interval at the effective number of images.
 
     Several images of a patient count for fewer: their number is divided by the design effect, which is at least 1 and
-    at most the images per patient, and Student's t with patients - 1 takes the place of the normal quantile.
+    at most what it would be if a patient's images were copies, and Student's t with patients - 1 takes the place of the
+    normal quantile.
 
     Args:
         hits: shape (N,), bool.
@@ -110,17 +111,17 @@ def mover(
     return Estimate(value, low, high, "MOVER")
 
 
-def mean_interval(of_each: np.ndarray, influence: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Estimate:
+def mean_interval(of_each: np.ndarray, influence: np.ndarray, patients: np.ndarray) -> Estimate:
     """Return a mean over repeats with Student's t interval, for what is neither a proportion nor an AUC.
+
+    Other patients may have other labels: the sizes of the classes are not taken as given.
 
     Args:
         of_each: shape (S,).
         influence: shape (N,), how each image moves the mean; it need not be centred.
-        labels, patients: shape (N,); patients are integers from 0.
+        patients: shape (N,), integers from 0.
     """
-    influence = influence.copy()
-    centre_by_class(influence, labels)
-    variance = between_patients(influence, labels, patients)
+    variance = between_patients(influence - influence.mean(), np.zeros(len(influence)), patients)
     if len(of_each) > 1:
         variance = add_variances(variance, between_trainings(of_each[:, None]))
     value, half = float(of_each.mean()), variance.half_width
@@ -164,10 +165,9 @@ def estimate(scored: Scored, metric: str, *, training: bool = True, ratio: float
     limits = auc_limits(
         measured.value,
         variance,
-        num_positive=scored.num_positive,
-        num_negative=scored.num_negative,
+        num_positive=count_patients(scored, 1),
+        num_negative=count_patients(scored, 0),
         misplaced=count_misplaced(scored),
-        images_per_patient=scored.images_per_patient,
     )
     return Estimate(measured.value, *limits)
 
@@ -193,7 +193,6 @@ def _limits_of_mean(value: float, variance: Variance, metric: str, scored: Score
     share, scaled = (value - least) / (1 - least), variance.value / (1 - least) ** 2
     trials = share * (1 - share) / scaled
     if metric in ("sensitivity", "specificity"):
-        of_class = scored.labels == (metric == "sensitivity")
-        trials = min(trials, MOST_EFFECTIVE * len(np.unique(scored.patients[of_class])))
+        trials = min(trials, MOST_EFFECTIVE * count_patients(scored, int(metric == "sensitivity")))
     low, high = wilson_limits(share, trials, t_quantile(variance.df))
     return least + (1 - least) * low, least + (1 - least) * high

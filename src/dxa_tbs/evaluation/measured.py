@@ -54,10 +54,6 @@ class Scored:
         return int(self.patients.max()) + 1 < len(self.patients)
 
     @property
-    def images_per_patient(self) -> float:
-        return len(self.patients) / (int(self.patients.max()) + 1)
-
-    @property
     def num_positive(self) -> int:
         return int(self.labels.sum())
 
@@ -134,8 +130,8 @@ def variance_of(measured: Measured, scored: Scored, *, training: bool) -> Varian
 def with_training(test: Variance, trained: Sequence[Measured], of_trainings: np.ndarray) -> Variance:
     """Return the variance over other patients with that of the trainings of one or two experiments added.
 
-    Several seeds add s^2 / S. Where s^2 / K of the folds' values is larger than the variance within folds, it takes its
-    place, since each fold has a training of its own.
+    Several seeds add s^2 / S. Where s^2 / K of the folds' values is larger than that, it takes its place, since each
+    fold has patients and a training of its own.
 
     Args:
         of_trainings: shape (S, K), the metric in each repeat and fold; of two experiments, the difference of its means
@@ -143,12 +139,13 @@ def with_training(test: Variance, trained: Sequence[Measured], of_trainings: np.
 
     Source of the variance within folds: LeDell et al., Electron J Stat 9:1583 (2015).
     """
+    found = add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
+    found = Variance(found.value, min(found.df, test.df))  # or the interval could be narrower than without training
     of_folds = of_trainings.mean(axis=0)
     if len(of_folds) > 1 and not np.isnan(of_folds).any():
         over_folds = between_trainings(of_folds[:, None])
-        test = over_folds if over_folds.value > test.value else test
-    found = add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
-    return Variance(found.value, min(found.df, test.df))  # or the interval could be narrower than without training
+        return over_folds if over_folds.value > found.value else found
+    return found
 
 
 def _between_seeds(measured: Measured) -> Variance:
@@ -162,15 +159,25 @@ def centre_by_class(influence: np.ndarray, labels: np.ndarray) -> None:
         influence[labels == label] -= influence[labels == label].mean()
 
 
+def count_patients(scored: Scored, label: int) -> int:
+    """Return how many patients have an image of a class."""
+    return len(np.unique(scored.patients[scored.labels == label]))
+
+
 def count_misplaced(scored: Scored) -> float:
-    """Return how many images of a class have one of the other class on their wrong side: of the class with fewer."""
-    positive, total = scored.labels == 1, np.zeros(2)
-    for fold in range(scored.num_folds):
-        of_fold = scored.folds == fold
-        if (positive & of_fold).any() and (~positive & of_fold).any():
-            high, low = scored.scores[:, positive & of_fold], scored.scores[:, ~positive & of_fold]
-            total += (high <= low.max(axis=1, keepdims=True)).sum(), (low >= high.min(axis=1, keepdims=True)).sum()
-    return float(total.min()) / len(scored.scores)
+    """Return how many patients have an image with one of the other class on its wrong side: of the class with fewer.
+
+    Ties count; mean over repeats.
+    """
+    totals = np.zeros(2)
+    for scores in scored.scores:
+        is_misplaced = np.zeros(len(scored.labels), bool)
+        for fold in range(scored.num_folds):
+            high, low = ((scored.labels == label) & (scored.folds == fold) for label in (1, 0))
+            if high.any() and low.any():
+                is_misplaced |= (high & (scores <= scores[low].max())) | (low & (scores >= scores[high].min()))
+        totals += [len(np.unique(scored.patients[is_misplaced & (scored.labels == label)])) for label in (1, 0)]
+    return float(totals.min()) / len(scored.scores)
 
 
 def _measure_auc(scored: Scored) -> Measured:

@@ -30,7 +30,7 @@ def roc_band(scored: Scored, *, resamples: int, seed: int = 0) -> tuple[np.ndarr
             false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
             mean += share * np.interp(GRID, false_positive, sensitivity)
             resampled += share * _resampled_curves(labels, scores, weights[:, chosen])
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return mean, low, high
 
 
@@ -57,8 +57,8 @@ def _resampled_curves(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
     positive, negative = (
         (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
     )
-    curves = np.zeros((len(weights), len(GRID)))
-    for number in range(len(weights)):
+    curves = np.full((len(weights), len(GRID)), np.nan)
+    for number in np.flatnonzero((positive[:, -1] > 0) & (negative[:, -1] > 0)):  # patients may have both classes
         rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
         curves[number] = np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1]))
     return curves

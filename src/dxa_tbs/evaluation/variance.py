@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-24  # a variance no larger than this is the rounding of a sum that is zero
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def add_variances(*parts: Variance) -> Variance:
 
     Source of the degrees of freedom: Satterthwaite, Biometrics Bulletin 2:110 (1946).
     """
+    parts = tuple(Variance(0.0, part.df) if part.value <= ROUNDING else part for part in parts)
     value = sum(part.value for part in parts)
     if value == 0 or math.isnan(value):
         return Variance(value, parts[0].df)
@@ -69,9 +71,10 @@ def between_patients(
             return Variance(math.nan, math.nan)
         sums.append(np.bincount(patients[of_class], influence[of_class], minlength=num_patients))
         parts.append(Variance(count / (count - num_folds) * float(sums[-1] @ sums[-1]), count - num_folds))
-    total = add_variances(*parts)
+    total = add_variances(*sorted(parts, key=lambda part: part.df))
     crossed = num_patients / (num_patients - num_folds) * 2 * float(sums[0] @ sums[-1]) if len(sums) == 2 else 0.0
-    return Variance(max(total.value + crossed, 0.0), total.df)
+    value = total.value + crossed
+    return Variance(value if value > ROUNDING else 0.0, total.df)
 
 
 def between_trainings(values: np.ndarray) -> Variance:

@@ -39,7 +39,6 @@ def printed_estimates(row: PrintedRow) -> dict[str, Estimate]:
         num_positive=num_positive,
         num_negative=num_negative,
         misplaced=0,  # not printed: the method that does without the scores
-        images_per_patient=1,
     )
     return found | {"auc": Estimate(printed_auc, low, high, method)}
 

@@ -16,7 +16,7 @@ from dxa_tbs.report.marks import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
 from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
 from dxa_tbs.report.primary import Primary, primary_result
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
+from dxa_tbs.report.sanity import SLOPE, Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
 from dxa_tbs.report.verdict import choose, verdict
 
 PAPERS = ("primary.*", "table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
@@ -80,6 +80,8 @@ def make_documents(found: Found, root: Path, *, prevalence: float | None = None)
     banner = [SYNTHETIC] if all(synthetic) else [PARTLY_SYNTHETIC] if any(synthetic) else []
     grounds = find_grounds(experiments, found.controls, root)
     primary = primary_result(root, grounds, banner)
+    if SLOPE in primary.runs:
+        grounds = [dataclasses.replace(ground, primary_run=primary.runs[0]) for ground in grounds]
     compared = pairs.comparisons(experiments, primary)
     documents = [
         primary.document,

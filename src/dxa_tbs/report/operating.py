@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.calibration import calibration, reliability
-from dxa_tbs.evaluation.decisions import net_benefit, net_benefit_of_all
+from dxa_tbs.evaluation.decisions import net_benefit
 from dxa_tbs.evaluation.intervals import Estimate, estimate, estimates, no_interval
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, between, number, with_interval
@@ -128,12 +128,9 @@ def decision_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
     rows = []
     for one in {one.test_set: one for one in both}.values():
         name = "call all Degraded" + (f", {one.set_name}" if one.set_name else "")
-        of_all = [no_interval(value) for value in net_benefit_of_all(one.scored.labels, RISKS)]
-        rows += _curve(name, "", one.test_set, of_all)
+        rows += _curve(name, "", one.test_set, _net_benefits(one.scored, np.ones((1, len(one.scored.labels)))))
     for one in both:
-        scored = one.scored
-        curve = [net_benefit(scored.labels, scored.scores, scored.patients, risk) for risk in RISKS]
-        rows += _curve(title(one), one.folder, one.test_set, curve)
+        rows += _curve(title(one), one.folder, one.test_set, _net_benefits(one.scored, one.scored.scores))
     frame = pd.DataFrame(rows)
     printed = pd.DataFrame(
         {"Experiment": name}
@@ -185,6 +182,10 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _net_benefits(scored: Scored, scores: np.ndarray) -> list[Estimate]:
+    return [net_benefit(scored.labels, scores, scored.patients, risk) for risk in RISKS]
 
 
 def _unflat(row: dict[str, Any], name: str) -> Estimate:

@@ -16,15 +16,20 @@ from dxa_tbs.evaluation.measured import Scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import SLOPE, Ground
+from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground
 from dxa_tbs.report.scope import scope
+from dxa_tbs.study_plan import FILE, StudyPlan, plan_sha256, read_plan
 from dxa_tbs.study_plan import SLOPE as PLANNED_SLOPE
-from dxa_tbs.study_plan import StudyPlan, plan_sha256, read_plan
 
 NAMES = {"auc": "AUC", "f1": "F1-score", "accuracy": "accuracy"}
 NO_PLAN = (
     "No endpoint was stated before these runs (there is no study.yaml), so every comparison here is exploratory: "
     "python -m dxa_tbs.plan states one for the next study."
+)
+
+SEVERAL = (
+    "Several studies lie below this folder, so every comparison here is exploratory: build a report from each study's "
+    "own folder to see its primary result."
 )
 
 
@@ -35,7 +40,7 @@ class Primary:
     Attributes:
         lines: sentences, the most important first.
         document: the same in numbers; None if it could not be computed.
-        runs: folders of the first runs of both experiments, in the plan's order; empty if not both are there.
+        runs: folders of the first runs of both experiments, or SLOPE, in the plan's order; empty if not both are there.
     """
 
     lines: list[str]
@@ -53,7 +58,7 @@ def primary_result(root: Path, grounds: Sequence[Ground], banner: Sequence[str])
     except Refusal as refusal:
         return Primary([f"The plan of this study cannot be read: {refusal}. Every comparison here is exploratory."])
     if plan is None or folder is None:
-        return Primary([NO_PLAN])
+        return Primary([SEVERAL if folder is None and any(root.glob(f"*/{FILE}")) else NO_PLAN])
     kept = _was_stated_first(folder, plan, experiments)
     try:
         first = _find(experiments, plan.first)
@@ -65,9 +70,15 @@ def primary_result(root: Path, grounds: Sequence[Ground], banner: Sequence[str])
     found = compare(first.scored, against)[plan.primary_metric]
     name = SLOPE if isinstance(second, Scored) else title(second)
     trained = [first] if isinstance(second, Scored) else [first, second]
-    lines = [_answer(plan, first, name, found), scope(*trained), *_fewer_seeds(plan, trained), *kept]
+    fewest = min(one.num_trainings for one in trained)
+    lines = [
+        _answer(plan, first, name, found, num_trainings=fewest),
+        scope(*trained),
+        *_fewer_seeds(plan, trained),
+        *kept,
+    ]
     lines.append("All other comparisons are exploratory.")
-    runs = tuple(one.folder for one in trained)
+    runs = (*(one.folder for one in trained), *([SLOPE] if isinstance(second, Scored) else []))
     return Primary(lines, _document(plan, first, name, found, [*banner, *lines[1:]]), runs, plan.primary_metric)
 
 
@@ -118,23 +129,30 @@ def _fewer_seeds(plan: StudyPlan, trained: Sequence[Experiment]) -> list[str]:
     ]
 
 
-def _answer(plan: StudyPlan, first: Experiment, second: str, found: Comparison) -> str:
+def _answer(plan: StudyPlan, first: Experiment, second: str, found: Comparison, *, num_trainings: int) -> str:
     difference = with_interval(Estimate(found.difference, found.low, found.high, found.test))
-    margin = "" if plan.margin == 0 else f" by more than {plan.margin:g}" if plan.margin > 0 else " within the margin"
-    if math.isnan(found.low):
-        verdict = "It cannot be judged"
-    elif found.low > plan.margin:
-        verdict = (
-            f"Shown to be higher{margin}" if plan.margin >= 0 else f"Shown not to be worse than by {-plan.margin:g}"
-        )
-    elif found.high < plan.margin:
-        verdict = "Shown to be lower" if plan.margin >= 0 else f"Shown to be worse by more than {-plan.margin:g}"
-    else:
-        verdict = "Not shown"
+    as_trained = ", as trained" if num_trainings == 1 else ""
     return (
         f"Primary result: {NAMES[plan.primary_metric]} of {title(first)} less {second}: {difference}, "
-        f"{p_value(found.p)}. {verdict}. Question: {plan.question}"
+        f"{p_value(found.p)} of no difference. {_judge(plan.margin, found)}{as_trained}. Question: {plan.question}"
     )
+
+
+def _judge(margin: float, found: Comparison) -> str:
+    """Return what the interval shows; without a margin, what the test shows, as far as the two differ."""
+    if math.isnan(found.low):
+        return "Cannot be judged"
+    if margin == 0:
+        if not found.p < ALPHA:
+            return "Not shown to differ"
+        return f"Shown to be {'higher' if found.difference > 0 else 'lower'}"
+    if found.low > margin:
+        return f"Shown to be higher by more than {margin:g}" if margin > 0 else f"Shown not to be worse by {-margin:g}"
+    if found.high < min(margin, 0):
+        return "Shown to be lower" if margin > 0 else f"Shown to be worse by more than {-margin:g}"
+    if found.high < margin:
+        return f"Shown not to be higher by {margin:g}"
+    return "Not shown"
 
 
 def _document(plan: StudyPlan, first: Experiment, second: str, found: Comparison, notes: list[str]) -> Document:
@@ -160,7 +178,7 @@ def _document(plan: StudyPlan, first: Experiment, second: str, found: Comparison
                 "Primary comparison": f"{title(first)} less {second}",
                 "Metric": NAMES[plan.primary_metric],
                 "Difference": with_interval(Estimate(found.difference, found.low, found.high, "")),
-                "p": p_value(found.p),
+                "p of no difference": p_value(found.p),
                 "Margin": f"{plan.margin:g}",
                 "Smallest of interest": f"{plan.smallest_difference:g}",
                 "Shown with 80 % power, about": number(can_show),

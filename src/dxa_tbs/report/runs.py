@@ -237,7 +237,8 @@ def _experiment(by_seed: Mapping[int, Sequence[Run]]) -> Experiment:
         folds=first["fold"].to_numpy(),
     )
     facts = repeats[0][0].facts
-    images = first[["image_id", "label"]].to_csv(index=False) + facts.get("cohort_sha256", facts["data_sha256"])
+    columns = ["image_id", "label", *(["fold"] if len(repeats[0]) > 1 else [])]
+    images = first[columns].to_csv(index=False) + facts.get("cohort_sha256", facts["data_sha256"])
     test_set = hashlib.sha256(images.encode()).hexdigest()[:8]
     who = first.drop(columns=["score", "tempered", "threshold", "fold"])
     return Experiment(

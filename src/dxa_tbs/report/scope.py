@@ -7,19 +7,20 @@ import numpy as np
 from dxa_tbs.report.documents import number
 from dxa_tbs.report.runs import Experiment
 
-FAILED_AUC = 0.55  # a training whose test AUC is no higher has learned next to nothing
+FAILED_AUC = 0.55  # a training whose test AUC is no higher has hardly learned, or was tested on few images
 
 
 def scope(*experiments: Experiment) -> str:
     """Return what the interval or the difference of these experiments holds for, as far as their trainings show."""
-    fewest = min(one.num_trainings for one in experiments)
-    if fewest == 1:
+    fewest = min(experiments, key=lambda one: one.num_trainings)
+    num_folds, num_seeds = fewest.scored.num_folds, len(fewest.seeds)
+    if fewest.num_trainings == 1:
         return "This one training, other patients: nothing here says that one architecture is better than another."
-    if experiments[0].scored.num_folds > 1:
-        return f"Other patients and other trainings: each of {fewest} folds was trained anew."
-    if fewest == 2:
-        return "Other patients and other trainings, with hardly any power: there are two trainings."
-    return f"Other patients and other trainings: there are {fewest} trainings."
+    trained = f"{num_seeds} seeds" if num_folds == 1 else f"{num_folds} folds, each trained anew"
+    trained += f" with {num_seeds} seeds" if num_folds > 1 and num_seeds > 1 else ""
+    if fewest.num_trainings == 2:
+        return f"Other patients and other trainings, with hardly any power and limits that are rough: {trained}."
+    return f"Other patients and other trainings: {trained}."
 
 
 def trainings(one: Experiment) -> list[str]:
@@ -35,13 +36,13 @@ def trainings(one: Experiment) -> list[str]:
 
 
 def failures(one: Experiment) -> str:
-    """Return how many trainings came out at chance on the test images, and what follows; empty if none did."""
+    """Return how many trainings came out near chance on their test images, and what follows; empty if none did."""
     count = count_failed(one)
     if count == 0:
         return ""
     return (
-        f"{count} of {one.scored.auc.of_trainings.size} trainings failed (test AUC of {FAILED_AUC:g} or less); every "
-        "mean counts them, and no interval can tell how often another training would fail"
+        f"{count} of {one.scored.auc.of_trainings.size} trainings came out at a test AUC of {FAILED_AUC:g} or less; "
+        "every mean counts them, and no interval can tell how often another training would"
     )
 
 
@@ -52,5 +53,5 @@ def sd_of_auc(one: Experiment) -> float:
 
 
 def count_failed(one: Experiment) -> int:
-    """Return how many trainings, each seed and fold being one, came out at chance on the test images."""
+    """Return how many trainings, each seed and fold being one, came out near chance on their test images."""
     return int((one.scored.auc.of_trainings <= FAILED_AUC).sum()) if one.scored.has_both_classes else 0

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.intervals import Estimate
+from dxa_tbs.evaluation.measured import count_patients
 from dxa_tbs.report.documents import between, number, p_value, with_interval
 from dxa_tbs.report.marks import legend, marks_of, title
 from dxa_tbs.report.runs import Experiment
@@ -24,7 +25,7 @@ def choose(experiments: Sequence[Experiment]) -> Experiment:
     return max(experiments, key=lambda one: np.nan_to_num(one.val_auc, nan=-1))
 
 
-FEW = 10  # images of a class, below which asymptotic intervals are no guide
+FEW = 10  # patients of a class, below which asymptotic intervals are no guide
 
 
 def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
@@ -70,10 +71,10 @@ def _how_sure(one: Experiment) -> str:
 
 
 def _too_few(one: Experiment) -> list[str]:
-    fewest = int(min(one.scored.labels.sum(), (1 - one.scored.labels).sum()))
+    fewest = min(count_patients(one.scored, label) for label in (1, 0))
     if fewest >= FEW:
         return []
-    return [f"Only {fewest} test images of one class: no interval or test below holds with so few."]
+    return [f"Only {fewest} test patients of one class: intervals and tests below are rough with so few."]
 
 
 def _which(one: Experiment, ground: Ground) -> str:
@@ -100,14 +101,18 @@ def _against_slope(one: Experiment, ground: Ground) -> str:
     row = frame.loc[one.folder]
     difference = with_interval(Estimate(row["difference"], row["low"], row["high"], row["test"]))
     is_apart = row["p_holm"] < ALPHA
+    corrected = "" if one.folder == ground.primary_run else " after Holm"
     subject = "This trained network" if one.num_trainings == 1 else "It"
     answer = "beats that." if row["beats"] else "is worse than that." if is_apart else "is not shown to beat that."
     answer = f"{subject} {answer}"
     if not math.isnan(row["can_show"]):
-        answer += f" With 80 % power this test set shows a difference from the slope of about {row['can_show']:.3f}."
+        answer += (
+            " With 80 % power and without correction, these images and trainings show a difference from the slope of "
+            f"about {row['can_show']:.3f}."
+        )
     return (
         f"Logistic regression on the slope of the variogram alone reaches an AUC of {number(row['auc_of_slope'])} on "
-        f"the same images; network less slope: {difference}, {p_value(row['p_holm'])} after Holm. {answer}"
+        f"the same images; network less slope: {difference}, {p_value(row['p_holm'])}{corrected}. {answer}"
     )
 
 
@@ -115,7 +120,7 @@ def _against_others(one: Experiment, compared: pd.DataFrame) -> list[str]:
     if compared.empty:  # and has no columns
         return []
     is_mine = (compared["first_run"] == one.folder) | (compared["second_run"] == one.folder)
-    mine = compared[is_mine & (compared["metric"] == "auc")]
+    mine = compared[is_mine & (compared["metric"] == "auc") & ~compared["is_primary"]]
     if mine.empty:
         return []
     num_apart = int((mine["p_holm"] < ALPHA).sum())
