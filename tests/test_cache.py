@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -108,7 +109,7 @@ def test_two_hundred_flipped_bits_in_every_file_change_nothing(
 ) -> None:
     print("\nkind      file           noticed  without effect")
     for kind, name in BOTH:
-        counted = flip_many(kind, name, load, tmp_path, times=100)
+        counted = flip_many(kind, name, load, tmp_path, times=200)
         print(f"{kind:<9} {name:<14} {counted['noticed']:>7} {counted['without effect']:>15}")
         assert counted["changed"] == 0
         assert counted["noticed"] == 200 or name == DIGESTS  # there: white space between two digests
@@ -188,6 +189,17 @@ def test_files_of_several_blocks_are_compared_block_by_block(tmp_path: Path, mon
         (entry / "a").write_bytes(damaged)
         assert not cached_folder(tmp_path, "things", {}, write)[1]
         assert (entry / "a").read_bytes() == content
+
+
+def test_verification_does_not_count_as_memory_of_the_process(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        with (folder / "large").open("wb") as file:
+            file.truncate(200 * 2**20)
+
+    cached_folder(tmp_path, "things", {}, write)
+    before = psutil.Process().memory_info().rss
+    assert cached_folder(tmp_path, "things", {}, write)[1]
+    assert psutil.Process().memory_info().rss - before < 50 * 2**20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files that are mapped cannot be replaced there")

@@ -174,6 +174,15 @@ def test_the_report_says_how_many_runs_are_unverified(old: Path, sealed: Path) -
     ]
 
 
+def test_a_seed_of_version_0_1_0_whose_images_were_renamed_is_left_out_of_the_mean(old: Path) -> None:
+    for name in ("split.csv", "predictions.csv", "measures.csv"):
+        path = old / ONE.replace("seed0", "seed1") / name
+        path.write_text(path.read_text(encoding="utf-8").replace("P0-", "X-"), encoding="utf-8", newline="\n")
+    missing = find_experiments(old).missing
+    folder = "phantom_text/adhoc/model1"
+    assert f"other test images than {folder}/seed0: {folder}/seed1" in missing
+
+
 def test_damage_beside_finished_runs_does_not_stop_the_report(sealed: Path) -> None:
     noise("failed.json")(sealed / "phantom_text/head/alexnet/seed0-fa189a8f")
     (sealed / "phantom_text/adhoc/model2/seed0/config.yaml").write_bytes(b"")
@@ -276,6 +285,23 @@ def test_a_finished_run_whose_records_are_damaged_is_not_skipped_as_finished(run
     with pytest.raises(Refusal, match=r"damaged: config.yaml is missing"):
         run_again(run_dir, cache_dir)
     assert (run_dir / SCORED).is_file()
+
+
+def test_flipped_bits_in_the_cache_change_no_prediction_and_stand_in_the_record(
+    finished: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    typed = [f"output_root={tmp_path / 'outputs'}", f"cache_dir={tmp_path / 'cache'}", *SMALL]
+    shutil.copytree(cache_dir, tmp_path / "cache", ignore=shutil.ignore_patterns("features-*"))
+    rng, entries = random.Random(0), [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    for entry in entries:
+        for _ in range(3):
+            flip(entry / "images.npy", rng)
+    again = run_experiment(composed(*typed), typed)
+    for name in ("split.csv", SCORED):
+        assert (again / name).read_bytes() == (finished / name).read_bytes()
+    warnings = records.read_json(again / records.METRICS)["warnings"]
+    mended = [text.split()[1].split("-")[0] for text in warnings if "was damaged (images.npy) and is made anew" in text]
+    assert mended == ["images", "copies"]
 
 
 def test_a_file_edited_while_the_run_goes_on_is_noticed_later(tmp_path: Path) -> None:

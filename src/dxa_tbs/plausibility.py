@@ -41,6 +41,8 @@ SETTINGS: dict[str, Kinds] = {  # of every run, whatever its network, data or sp
     "evaluation": {"threshold": NUMBER},
 }
 OF_FOLDS: Kinds = {"folds": WHOLE, "fold": WHOLE}
+OF_PRETRAINED: Kinds = {"weights": TEXT, "architecture": TEXT, "dropout": NUMBER, "backbone_dropout": NUMBER}
+OF_NETWORK = {"adhoc": {"filters": SEVERAL, "fc_widths": SEVERAL}, "full": OF_PRETRAINED, "head": OF_PRETRAINED}
 FACTS: Kinds = {
     "data_sha256": TEXT,
     "weights_sha256": (str, type(None)),
@@ -49,6 +51,14 @@ FACTS: Kinds = {
     "trainable_parameters": WHOLE,
     "num_images": (dict,),
     "warnings": SEVERAL,
+}
+COLUMNS = {  # that a table has at least
+    "split.csv": {"image_id", "patient_id", "split", "label", "tbs", "origin", "sha256"},
+    "predictions.csv": {"image_id", "split", "label", "score"},
+    "history.csv": {"epoch", "train_loss", "val_loss", "val_auc", "lr", "train_s", "val_s"},
+    "layers.csv": {"layer", "kind", "output_shape", "parameters"},
+    "measures.csv": {"image_id", "grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope"},
+    "errors.csv": {"image_id", "kind", "place", "score", "file"},
 }
 CLASSES = ("normal", "degraded")
 TOLERANCE = 1e-9
@@ -84,6 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
         return records.read_json(path)
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
+    if lacking := COLUMNS[path.name] - set(header):
+        raise KeyError(f"{path.name} lacks {lacking}")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     return dict(zip(header, columns, strict=True))
 
@@ -92,6 +104,7 @@ def _check_config(found: Records) -> Iterator[str]:
     config = found[records.CONFIG]
     for section, kinds in SETTINGS.items():
         yield from _of_wrong_kind(config[section] if section else config, kinds)
+    yield from _of_wrong_kind(config["model"], OF_NETWORK.get(config["approach"]["name"], {}))
     if config["split"]["name"] == "kfold" or config["split"].keys() & OF_FOLDS.keys():
         yield from _of_wrong_kind(config["split"], OF_FOLDS)
     if config["evaluation"]["threshold"] != found[records.METRICS]["thresholds"]["fixed"]:
@@ -211,7 +224,7 @@ def _check_errors(found: Records) -> Iterator[str]:
     scores = dict(zip(scored["image_id"], _numbers(scored["score"]), strict=True))
     if [scores[name] for name in table["image_id"]] != _numbers(table["score"]).tolist():
         yield "has other scores than predictions.csv"
-    if not all(file.startswith("errors/") for file in table["file"]) or len(table) < 5:
+    if not all(file.startswith("errors/") for file in table["file"]):
         yield "names files that are no thumbnails"
 
 

@@ -16,7 +16,7 @@ from dxa_tbs.errors import Refusal
 
 WEIGHTS = "model.pt"
 ENVIRONMENT = "environment.json"
-FILES = "files_sha256"  # key of metrics.json: of every record, and of the weights
+FILES = "files_sha256"  # key of metrics.json: of every text file the run wrote, and of the weights
 OWN = "sha256"  # its last key: of all that stands before it
 RECORDS = (records.CONFIG, ENVIRONMENT, "split.csv", "history.csv", "predictions.csv", "timing.json", "measures.csv",
            "layers.csv", "errors.csv")  # fmt: skip
@@ -29,7 +29,7 @@ def write_metrics(run_dir: Path, facts: Mapping[str, Any], digests: Mapping[Path
         digests: of the files as the run wrote them, from `records.gathered_digests`: not as they are now, since
             somebody may have edited one while the run went on.
     """
-    files = {name: digests[run_dir / name] for name in RECORDS if run_dir / name in digests}
+    files = {path.name: digest for path, digest in digests.items() if path.parent == run_dir}
     if (run_dir / WEIGHTS).is_file():
         files[WEIGHTS] = records.sha256_of_file(run_dir / WEIGHTS)
     told = records.without_nan({**facts, FILES: files})
@@ -80,15 +80,15 @@ def _broken_seals(run_dir: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     told = {key: value for key, value in facts.items() if key != OWN}
     if facts.get(OWN) != _sha256_of_facts(told):
         yield _differs(records.METRICS)
-    for name in RECORDS:
-        path, digest = run_dir / name, facts.get(FILES, {}).get(name)
-        if not path.is_file():
-            if digest is not None:
-                yield f"{name} is missing"
-        elif digest is None:
-            yield f"{name} is none of the files that the run wrote"
-        elif digest != records.sha256_of_file(path):
+    files = {name: digest for name, digest in facts.get(FILES, {}).items() if name != WEIGHTS}
+    for name, digest in files.items():
+        if not (run_dir / name).is_file():
+            yield f"{name} is missing"
+        elif digest != records.sha256_of_file(run_dir / name):
             yield _differs(name)
+    for name in RECORDS:
+        if name not in files and (run_dir / name).is_file():
+            yield f"{name} is none of the files that the run wrote"
 
 
 def _damage_of_weights(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
