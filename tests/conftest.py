@@ -37,3 +37,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(*overrides: str) -> Config:
     return load_config(compose("config", overrides=list(overrides)))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """Return the folder of a finished run, five levels below its output root; not to be changed."""
+    from dxa_tbs.experiment import run_experiment  # here: most tests need no pandas
+
+    typed = [f"output_root={tmp_path_factory.mktemp('outputs')}", f"cache_dir={cache_dir}", *SMALL]
+    return run_experiment(composed(*typed), typed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,13 @@ def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path:
     )  # 3 s, and 50 of the median 12 s
     assert lines[10] == "finished    model1 adhoc seed=0"
     assert lines[-1] == "to do: 10 min 3 s, and 13 of which no epoch was measured yet"
+    damaged = Path(shutil.copytree(jobs[4].run_dir.parent / "shorter", tmp_path / "runs/damaged"))
+    for name in ("config.yaml", "timing.json", "history.csv"):
+        written = (damaged / name).read_bytes()
+        for content in (b"", b"\xff\x00[{,", written[: len(written) // 2] + b"\x00"):
+            (damaged / name).write_bytes(content)
+            assert show(jobs).splitlines() == lines
+        (damaged / name).write_bytes(written)
 
 
 @pytest.mark.slow

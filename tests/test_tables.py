@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,19 +17,17 @@ from sklearn import metrics
 from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.report.build import make_documents, write_tables
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import gather_experiments, read_run
 
-NUM_IMAGES = {
-    split: {"normal_original": normal, "degraded_original": degraded, "normal_augmented": 0, "degraded_augmented": 0}
-    for split, normal, degraded in (("train", 979, 148), ("val", 140, 21), ("test", 139, 42))
-}
 TIME = {"time_10_epochs_s"}
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = np.repeat([0, 1], [139, 42])
+CLASSES = ("normal", "degraded")
 
 
 def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, time_s: float | None = 41.5) -> Path:
@@ -57,13 +56,32 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
         "synthetic": False,
         "initialisation": None if "filters" in config["model"] else config["model"]["weights"],
         "trainable_parameters": 3_400_081,
-        "thresholds": {"fixed": 0.5, "val_f1": 0.4},
-        "num_images": NUM_IMAGES,
         "warnings": [],
     }
     if finished:
-        records.write_json(run_dir / records.METRICS, facts)
+        store_metrics(run_dir, facts)
     return run_dir
+
+
+def store_metrics(run_dir: Path, facts: dict[str, Any]) -> None:
+    """Write metrics.json as version 0.1.0 did, with what split.csv and predictions.csv give."""
+    who, scored = (records.read_table(run_dir / name) for name in ("split.csv", "predictions.csv"))
+    counted = {
+        split: {f"{name}_original": int((part["label"] == label).sum()) for label, name in enumerate(CLASSES)}
+        for split in ("train", "val", "test")
+        for part in [who[who["split"] == split]]
+    }
+    num_images = {split: of_class | {f"{name}_augmented": 0 for name in CLASSES} for split, of_class in counted.items()}
+    parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in scored.groupby("split")}
+    val_f1 = best_f1_threshold(*parts["val"]) if parts["val"][0].any() else 0.4
+    thresholds = {"fixed": records.read_config(run_dir)["evaluation"]["threshold"], "val_f1": val_f1}
+    results = {
+        name: {f"at_{rule}": binary_metrics(*part, value) for rule, value in thresholds.items()}
+        for name, part in parts.items()
+    }
+    records.write_json(
+        run_dir / records.METRICS, {**facts, "num_images": num_images, "thresholds": thresholds, **results}
+    )
 
 
 def rebuild(root: Path) -> str:
@@ -151,6 +169,7 @@ def test_counts_are_subtracted_only_where_as_many_images_were_tested(tmp_path: P
     for name in ("predictions.csv", "split.csv"):
         table = pd.read_csv(run_dir / name)
         records.write_table(run_dir / name, table[table["image_id"] != "d000"])  # a Normal test image
+    store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
     rebuild(tmp_path)
     difference = numbers(tmp_path, "table_v").set_index("metric")["difference"]
     assert difference[["fp", "tn"]].isna().all()
@@ -267,6 +286,7 @@ def test_trainings_that_failed_are_counted(tmp_path: Path) -> None:
         run_dir = store_run(tmp_path, "model=model1", f"seed={seed}")
     table = pd.read_csv(run_dir / "predictions.csv")
     records.write_table(run_dir / "predictions.csv", table.assign(score=0.5))
+    store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
     text = rebuild(tmp_path)
     assert "1 of 3 trainings came out at a test AUC of 0.55 or less; every mean counts them" in text
     assert numbers(tmp_path, "overview")["failed"].tolist() == [1]
@@ -278,6 +298,7 @@ def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
         for name in ("predictions.csv", "split.csv"):
             table = pd.read_csv(run_dir / name)
             records.write_table(run_dir / name, table.iloc[fold::3])
+        store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
         if fold == 1:
             with pytest.raises(Refusal, match="no complete experiment") as refusal:
                 rebuild(tmp_path)
@@ -300,6 +321,7 @@ def test_cross_validations_of_other_folds_are_not_compared(tmp_path: Path) -> No
             for name in ("predictions.csv", "split.csv"):
                 table = pd.read_csv(run_dir / name)
                 records.write_table(run_dir / name, table.iloc[fold::num_folds])
+            store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
     assert "Comparisons" not in rebuild(tmp_path)
     assert numbers(tmp_path, "overview")["test_set"].nunique() == 2
 
@@ -317,7 +339,7 @@ def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_cou
     assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
     for line in (
         f"the same experiment as runs/phantom/adhoc/model1/seed0 again: {twin.relative_to(tmp_path).as_posix()}",
-        "cannot be read (damaged, or of another version; JSONDecodeError): runs/phantom/adhoc/model2/seed0",
+        "damaged: runs/phantom/adhoc/model2/seed0: metrics.json cannot be read",
         "of an approach of your own, which no table of the paper has: runs/phantom/adhoc/model3/seed0",
     ):
         assert f"- {line}\n" in text
@@ -383,8 +405,10 @@ def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: 
 def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None:
     for model in ("model1", "model2"):
         run_dir = store_run(tmp_path, f"model={model}")
-        table = pd.read_csv(run_dir / "predictions.csv")
-        records.write_table(run_dir / "predictions.csv", table[table["label"] == 0])
+        for name in ("predictions.csv", "split.csv"):
+            table = pd.read_csv(run_dir / name)
+            records.write_table(run_dir / name, table[table["label"] == 0])
+        store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
     rebuild(tmp_path)
     table = numbers(tmp_path, "table_v").set_index(["model", "metric"])["value"]
     assert math.isnan(table["model1", "auc"])

@@ -1,17 +1,27 @@
-"""What is made once and kept: folders named by a digest of all that they were made from."""
+"""What is computed once and kept: folders named by a digest of all they were made from, verified when opened."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+from dxa_tbs.errors import Refusal
+
+log = logging.getLogger("dxa_tbs.cache")
+
+DIGESTS = "digests.json"  # of an entry: of the recipe, and of every block of every other file
+BLOCK_BYTES = 4 << 20
+READ_BYTES = 256 << 10
 
 
 def cached_folder(
@@ -19,19 +29,36 @@ def cached_folder(
 ) -> tuple[Path, bool]:
     """Return the folder that holds what the recipe makes, and whether it was there; else `write` fills it.
 
-    Of several processes one writes, and the others wait; what fails half-way leaves nothing behind.
+    Every byte of an entry is compared with the digests stored beside it before the entry is returned. A damaged entry
+    is made anew, with a warning. Of several processes one writes, and the others wait; readers of the damaged entry
+    keep the files they have open. What fails half-way leaves nothing behind.
 
     Args:
         recipe: all that can change the content, as JSON can hold it.
+
+    Raises:
+        Refusal: a damaged entry cannot be replaced.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
-    entry = cache_dir / f"{kind}-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:20]}"
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+    entry = cache_dir / f"{kind}-{key[:20]}"
+    if entry.is_dir() and not _damage(entry, key):
+        return entry, True
     with FileLock(f"{entry}.lock"):
-        was_there = entry.is_dir()
-        if not was_there:
-            with replace_folder(entry) as folder:
-                write(folder)
-    return entry, was_there
+        if entry.is_dir():
+            damage = _damage(entry, key)  # again: another process may have replaced the entry meanwhile
+            if not damage:
+                return entry, True
+            if (entry / DIGESTS).is_file():
+                log.warning("cache: %s was damaged (%s) and is made anew", entry.name, damage)
+            else:
+                log.info("cache: %s has no digests, as version 0.1.0 wrote it, and is made anew", entry.name)
+            _remove(entry)
+        with replace_folder(entry) as folder:
+            write(folder)
+            digests = {"recipe": key, "files": _block_digests(sorted(folder.iterdir()))}
+            (folder / DIGESTS).write_text(json.dumps(digests, indent=0), encoding="utf-8")
+    return entry, False
 
 
 @contextlib.contextmanager
@@ -43,3 +70,54 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         scratch.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _damage(entry: Path, key: str) -> str:
+    """Return which files of an entry differ from what was written, or cannot be read; empty: the entry is intact."""
+    try:
+        stored = json.loads((entry / DIGESTS).read_text(encoding="utf-8"))
+        if stored["recipe"] != key:
+            return DIGESTS
+        found = _block_digests(sorted(entry / name for name in stored["files"]))
+        return ", ".join(name for name, digests in found.items() if digests != stored["files"][name])
+    except OSError as error:
+        return f"{Path(error.filename or entry).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return DIGESTS
+
+
+def _block_digests(files: Sequence[Path]) -> dict[str, list[str]]:
+    """Return the SHA-256 of each block of each file, by name.
+
+    Files are read, not mapped, so that they do not count as memory of the process.
+    """
+    blocks = [(path, start) for path in files for start in range(0, max(path.stat().st_size, 1), BLOCK_BYTES)]
+    digests: dict[str, list[str]] = {path.name: [] for path in files}
+    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+        for (path, _), digest in zip(blocks, pool.map(_digest_of_block, blocks), strict=True):
+            digests[path.name].append(digest)
+    return digests
+
+
+def _digest_of_block(block: tuple[Path, int]) -> str:
+    path, start = block
+    digest, buffer, left = hashlib.sha256(), memoryview(bytearray(READ_BYTES)), BLOCK_BYTES
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while left and (size := file.readinto(buffer[:left])):
+            digest.update(buffer[:size])
+            left -= size
+    return digest.hexdigest()
+
+
+def _remove(entry: Path) -> None:
+    """Remove a damaged entry: its name first, at once, so that nobody opens half of it."""
+    aside = entry.with_name(f"{entry.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        entry.rename(aside)
+    except OSError as error:  # on Windows: another process has it open
+        raise Refusal(
+            f"{entry} is damaged and cannot be replaced ({error.strerror}): end the runs that use it, and delete it"
+        ) from None
+    shutil.rmtree(aside, ignore_errors=True)

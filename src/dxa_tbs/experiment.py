@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import outcome, records
+from dxa_tbs import outcome, records, verification
 from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
 from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
@@ -50,7 +50,7 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
     source = Path(config.evaluate) if config.evaluate else None
     weights_sha256 = _weights_sha256(config, source)
     run_dir = records.run_folder(to_plain(config), overrides, evaluated_sha256=weights_sha256 if source else None)
-    with gathered_warnings() as warnings:
+    with gathered_warnings() as warnings, records.gathered_digests() as digests:
         cohort = read_cohort(config.dataset, config.labels, config.split)
         cohort["source_sha256"] = hash_sources(cohort)
         cohort_sha256 = records.sha256_of_table(cohort.drop(columns=["source"]))
@@ -62,6 +62,8 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             "data_sha256": records.sha256_of_table(cohort.drop(columns=["source"])),
             "weights_sha256": weights_sha256,
         }
+        if records.state(run_dir) == "finished":
+            verification.require_intact(run_dir)
         if records.is_finished(run_dir, to_plain(config), made_from):
             log.info("skipped, finished already: %s", run_dir)
             return run_dir
@@ -85,15 +87,20 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
                         "synthetic": data.is_synthetic,
                         "bits": data.bits,
                     }
-                    records.write_json(run_dir / records.METRICS, {**told, **facts, "warnings": warnings})
+                    verification.write_metrics(run_dir, {**told, **facts, "warnings": warnings}, digests)
                     log.info("finished: %s", run_dir)
     return run_dir
 
 
 def _weights_sha256(config: Config, source: Path | None) -> str | None:
-    """Return the hash of the file of weights that the user names, if any: another file is another run."""
+    """Return the hash of the file of weights that the user names, if any: another file is another run.
+
+    Raises:
+        Refusal: the run that is to be evaluated is damaged.
+    """
     if source is not None:
-        return records.sha256_of_file(source / "model.pt")
+        verification.require_intact(source, with_weights=True)
+        return str(records.read_json(source / "environment.json")["weights"]["sha256"])
     if isinstance(config.model, PretrainedConfig) and config.model.weights not in ("imagenet", "none"):
         return records.sha256_of_file(Path(config.model.weights))
     return None

@@ -26,6 +26,8 @@ METRICS = "metrics.json"  # written last: its presence means "finished"
 CONFIG = "config.yaml"
 FAILED = "failed.json"  # why a run ended without results
 
+_GATHERING: list[dict[Path, str]] = []  # see gathered_digests
+
 SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed", "experiment")
 WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
 
@@ -126,8 +128,10 @@ def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str
 
 
 def find_runs(root: Path) -> dict[Path, str]:
-    """Return the state of every run folder below `root`, sorted by folder."""
-    return {path.parent: state(path.parent) for path in sorted(root.rglob(CONFIG))}
+    """Return the state of every run folder below `root`, sorted by folder; also of those that have lost a file."""
+    of_a_run = {CONFIG, METRICS, FAILED}
+    folders = sorted(Path(folder) for folder, _, files in os.walk(root) if of_a_run & set(files))
+    return {folder: state(folder) for folder in folders}
 
 
 def require_finished(run_dir: Path) -> Path:
@@ -142,12 +146,29 @@ def require_finished(run_dir: Path) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no object")
     return value
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.load((run_dir / CONFIG).read_text(encoding="utf-8"), Loader=SAFE_LOADER)
+    """Return the settings of a run.
+
+    Raises:
+        ValueError: config.yaml is damaged.
+    """
+    try:
+        config = yaml.load((run_dir / CONFIG).read_text(encoding="utf-8"), Loader=SAFE_LOADER)
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
+        raise ValueError(f"{CONFIG} holds no settings")
     return config
 
 
@@ -163,7 +184,7 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFr
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON; what is not a number (NaN) becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
@@ -191,9 +212,9 @@ def sha256_of_table(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -205,6 +226,19 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
+    for digests in _GATHERING:
+        digests[path] = hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def gathered_digests() -> Iterator[dict[Path, str]]:
+    """Yield a dict that fills with the SHA-256 of every text file written meanwhile: of what was meant to be there."""
+    digests: dict[Path, str] = {}
+    _GATHERING.append(digests)
+    try:
+        yield digests
+    finally:
+        _GATHERING.pop()
 
 
 def _clear(run_dir: Path) -> None:

@@ -182,13 +182,23 @@ def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
     found: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
     for run_dir, state in records.find_runs(root).items() if root.is_dir() else ():
         if state == "finished" and (run_dir / "history.csv").is_file():
-            prepare_s, epoch_s = found.setdefault(_protocol(records.read_config(run_dir)), ([], []))
-            prepare_s.append(records.read_json(run_dir / "timing.json")["prepare_s"])
-            with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
-                epoch_s += [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
+            try:
+                protocol, of_run = _protocol(records.read_config(run_dir)), _times(run_dir)
+            except (ValueError, LookupError, TypeError, OSError, csv.Error):
+                continue  # a damaged run has no say in an estimate; the report names it
+            prepare_s, epoch_s = found.setdefault(protocol, ([], []))
+            prepare_s.append(of_run[0])
+            epoch_s += of_run[1]
     return {
         key: (statistics.median(prepare_s), statistics.median(epoch_s)) for key, (prepare_s, epoch_s) in found.items()
     }
+
+
+def _times(run_dir: Path) -> tuple[float, list[float]]:
+    """Return the seconds of preparation, and those of each epoch with validation."""
+    with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
+        epochs_s = [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
+    return float(records.read_json(run_dir / "timing.json")["prepare_s"]), epochs_s
 
 
 def _protocol(config: dict[str, Any]) -> tuple[str, ...]:

@@ -47,9 +47,11 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     groups = ("model", "approach", "split", "augmentation", "optimizer")
     check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
-        from dxa_tbs import records
+        from dxa_tbs import records, verification
 
-        trained = records.read_config(records.require_finished(Path(cfg.evaluate)))
+        source = records.require_finished(Path(cfg.evaluate))
+        verification.require_intact(source)
+        trained = records.read_config(source)
         take_over_training(cfg, trained, overrides)
     config = load_config(cfg)
     check_config(config)

@@ -11,6 +11,7 @@ from dxa_tbs import records
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
+from dxa_tbs.verification import find_damage
 
 FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")  # of absolute paths: they say whose machine it is
 
@@ -48,16 +49,20 @@ def find_experiments(root: Path) -> Found:
 
 
 def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Return the runs, and a line for each that cannot be read or belongs to no table."""
+    """Return the runs, and a line for each that is damaged or belongs to no table."""
     runs, left_out = [], []
     for run_dir in run_dirs:
         name = run_dir.relative_to(root).as_posix()
+        if damage := find_damage(run_dir):
+            left_out.append(f"damaged: {name}: {damage}")
+            continue
         try:
             run = read_run(root, run_dir)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            left_out.append(f"cannot be read (damaged, or of another version; {type(error).__name__}): {name}")
+            approach = run.config["approach"]["name"]
+        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+            left_out.append(f"cannot be read (of another version; {type(error).__name__}): {name}")
             continue
-        if run.config["approach"]["name"] in {table.approach for table in RESULTS}:
+        if approach in {table.approach for table in RESULTS}:
             runs.append(run)
         else:
             left_out.append(f"of an approach of your own, which no table of the paper has: {name}")
@@ -106,6 +111,9 @@ def _missing(experiments: Sequence[Experiment]) -> list[str]:
 def _not_finished(root: Path, run_dir: Path, state: str) -> str:
     name = run_dir.relative_to(root).as_posix()
     if state == "failed":
-        error = records.read_json(run_dir / records.FAILED)["error"]
-        return f"failed: {name}: {FOLDERS.sub('', error)}"
+        try:
+            reason = FOLDERS.sub("", records.read_json(run_dir / records.FAILED)["error"])
+        except (ValueError, KeyError, TypeError, OSError):
+            reason = f"{records.FAILED}, which says why, is damaged"
+        return f"failed: {name}: {reason}"
     return f"{'still running' if state == 'running' else 'not finished'}: {name}"

@@ -18,6 +18,7 @@ from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
 from dxa_tbs.report.runs import Experiment, Run
 from dxa_tbs.report.scope import count_failed, failures, sd_of_auc
+from dxa_tbs.verification import is_sealed
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
 TIMES = {  # of timing.json, in seconds
@@ -86,6 +87,9 @@ def runs_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
         for row in rows
     )
     notes = [*banner, "at the fixed threshold; validation: its originals alone, no augmented copies; times in seconds"]
+    if unverified := sum(not row["verified"] for row in rows):
+        told = f"unverified: {unverified} of {len(rows)} runs: version 0.1.0 stored no digests of its files"
+        notes.append(f"{told}, which agree with one another")
     return Document("runs", "Runs", pd.DataFrame(rows), printed, notes)
 
 
@@ -178,6 +182,7 @@ def _of_run(one: Experiment, run: Run) -> dict[str, Any]:
         "val_auc": run.val_auc,
         "epochs": run.facts.get("epochs"),
         "tested_epoch": run.facts.get("tested_epoch"),
+        "verified": is_sealed(run.facts),
         **{name: run.timing.get(name) for name in TIMES},
     }
 

@@ -198,9 +198,19 @@ def gather_experiments(runs: Iterable[Run]) -> tuple[list[Experiment], list[str]
                 present = ", ".join(map(str, sorted(folds)))
                 name = next(iter(folds.values())).folder
                 left_out.append(f"{name} and its folds: only {present} of {of_split['folds']} are finished")
+        for seed in _tested_on_others(whole):
+            left_out.append(
+                f"other test images than {next(iter(whole.values()))[0].folder}: {whole.pop(seed)[0].folder}"
+            )
         if whole:
             experiments.append(_experiment(whole))
     return experiments, left_out
+
+
+def _tested_on_others(by_seed: Mapping[int, Sequence[Run]]) -> list[int]:
+    """Return the seeds tested on other images than the first; only an edit of files without digests makes that."""
+    tested = {seed: _pooled(runs)[["image_id", "label"]].to_numpy().tolist() for seed, runs in by_seed.items()}
+    return [seed for seed, images in tested.items() if images != next(iter(tested.values()))]
 
 
 def _without_rescored(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

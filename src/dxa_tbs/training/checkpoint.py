@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from dxa_tbs.errors import Refusal
 
 
 def save_weights(state: dict[str, torch.Tensor], path: Path) -> None:
-    torch.save(state, path)
+    """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Whether a finished run's files are what the run wrote: digests in metrics.json, compared before anything is read.
+
+Runs of version 0.1.0 carry no digests. They are checked for plausibility instead, and count as unverified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dxa_tbs import records
+from dxa_tbs.errors import Refusal
+
+WEIGHTS = "model.pt"
+ENVIRONMENT = "environment.json"
+FILES = "files_sha256"  # key of metrics.json: of every text file the run wrote, and of the weights
+OWN = "sha256"  # its last key: of all that stands before it
+RECORDS = (records.CONFIG, ENVIRONMENT, "split.csv", "history.csv", "predictions.csv", "timing.json", "measures.csv",
+           "layers.csv", "errors.csv")  # fmt: skip
+
+
+def write_metrics(run_dir: Path, facts: Mapping[str, Any], digests: Mapping[Path, str]) -> None:
+    """Write metrics.json, which makes the run a finished one.
+
+    Args:
+        digests: of the files as the run wrote them, from `records.gathered_digests`: not as they are now, since
+            somebody may have edited one while the run went on.
+    """
+    files = {path.name: digest for path, digest in digests.items() if path.parent == run_dir}
+    if (run_dir / WEIGHTS).is_file():
+        files[WEIGHTS] = records.sha256_of_file(run_dir / WEIGHTS)
+    told = records.without_nan({**facts, FILES: files})
+    records.write_json(run_dir / records.METRICS, {**told, OWN: _sha256_of_facts(told)})
+
+
+def is_sealed(facts: Mapping[str, Any]) -> bool:
+    """Return whether metrics.json holds digests; one of the two keys is enough, so that a damaged key is noticed."""
+    return FILES in facts or OWN in facts
+
+
+def find_damage(run_dir: Path, *, with_weights: bool = False) -> str | None:
+    """Return what of a finished run is damaged, truncated or edited; None: nothing is.
+
+    Args:
+        with_weights: also compare model.pt, which can hold hundreds of megabytes.
+    """
+    try:
+        facts = records.read_json(run_dir / records.METRICS)
+        damage = next(_broken_seals(run_dir, facts), None) if is_sealed(facts) else _contradiction(run_dir, facts)
+        return damage or (_damage_of_weights(run_dir, facts) if with_weights else None)
+    except OSError as error:
+        return f"{Path(error.filename or run_dir).name} cannot be read ({error.strerror})"
+    except ValueError:
+        return f"{records.METRICS} cannot be read"
+
+
+def require_intact(run_dir: Path, *, with_weights: bool = False) -> None:
+    """Refuse a finished run that is damaged.
+
+    Raises:
+        Refusal: names the file.
+    """
+    if damage := find_damage(run_dir, with_weights=with_weights):
+        raise Refusal(
+            f"{run_dir} holds a finished run that is damaged: {damage}: restore it from a backup, or move it away and "
+            "run it again"
+        )
+
+
+def _contradiction(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
+    from dxa_tbs.plausibility import find_contradiction  # here: a sealed run needs no pandas
+
+    return find_contradiction(run_dir, facts)
+
+
+def _broken_seals(run_dir: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+    told = {key: value for key, value in facts.items() if key != OWN}
+    if facts.get(OWN) != _sha256_of_facts(told):
+        yield _differs(records.METRICS)
+    files = {name: digest for name, digest in facts.get(FILES, {}).items() if name != WEIGHTS}
+    for name, digest in files.items():
+        if not (run_dir / name).is_file():
+            yield f"{name} is missing"
+        elif digest != records.sha256_of_file(run_dir / name):
+            yield _differs(name)
+    for name in RECORDS:
+        if name not in files and (run_dir / name).is_file():
+            yield f"{name} is none of the files that the run wrote"
+
+
+def _damage_of_weights(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
+    found = records.sha256_of_file(run_dir / WEIGHTS)
+    told = records.read_json(run_dir / ENVIRONMENT).get("weights", {}).get("sha256")
+    return None if found == told == facts.get(FILES, {}).get(WEIGHTS, told) else _differs(WEIGHTS)
+
+
+def _differs(name: str) -> str:
+    return f"{name} differs from what the run wrote"
+
+
+def _sha256_of_facts(facts: Mapping[str, Any]) -> str:
+    """Return the digest of the values; how they are laid out in the file does not matter."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
