@@ -16,8 +16,8 @@ import pandas as pd
 from dxa_tbs import outcome, records
 from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
-from dxa_tbs.data.audit import check_split, check_unseen
+from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig
+from dxa_tbs.data.audit import check_nearly_unseen, check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
@@ -109,14 +109,28 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
         region=config.preprocessing.region,
         bits=bits,
         subgroups=config.dataset.subgroups,
+        near_duplicates=config.dataset.near_duplicates,
         cache_dir=Path(config.cache_dir),
     )
     if source is not None:
-        seen = records.read_table(source / "split.csv").query("split != 'test'")
-        has_patients = "normal_folder" not in records.read_config(source)["dataset"]
-        by_patient = has_patients and not isinstance(config.dataset, FolderConfig)
-        check_unseen(data.table.query("split == 'test'"), seen, run=str(source), by_patient=by_patient)
+        _check_new_to(source, data, config)
     return data
+
+
+def _check_new_to(source: Path, data: Prepared, config: Config) -> None:
+    """Refuse to evaluate a run on images, or on patients, that it was trained or validated on."""
+    seen = records.read_table(source / "split.csv").query("split != 'test'")
+    datasets = records.read_config(source)["dataset"], to_plain(config)["dataset"]
+    is_test = data.table["split"] == "test"
+    test = data.table[is_test]
+    check_unseen(test, seen, run=str(source), by_patient=all(map(records.names_patients, datasets)))
+    if not (source / records.SIGNATURES).is_file():
+        log.warning("%s keeps no signatures: images nearly the same as those it was trained on cannot be found", source)
+        return
+    originals = seen[seen["origin"] == ""]
+    refuses = config.dataset.near_duplicates is NearDuplicates.refuse
+    known = np.load(source / records.SIGNATURES)
+    check_nearly_unseen(test, data.signatures[is_test], originals, known, run=str(source), refuses=refuses)
 
 
 def _fill(
@@ -138,6 +152,7 @@ def _fill(
     records.write_table(run_dir / "measures.csv", data.measures)
     with clock.part("prepare_s"):
         if source is None:
+            np.save(run_dir / records.SIGNATURES, data.signatures[data.table["split"] != "test"])
             data = with_copies(data, config.augmentation, seed=config.seed, cache_dir=Path(config.cache_dir))
         records.write_table(run_dir / "split.csv", data.table)
         learner = trial.build_learner(

@@ -16,7 +16,7 @@ from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import bootstrap_weights
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.marks import title, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
@@ -84,7 +84,8 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes.tick_params(labelsize=8)
             if column == 0:
                 axes.set_ylabel("sensitivity")
-    save(figure, folder / "roc_curves", marks=[*marks, "AUC and curve with 95 % interval and band, over patients"])
+    bands = f"AUC and curve with 95 % interval and band, over {units_of(experiments)}"
+    save(figure, folder / "roc_curves", marks=[*marks, bands])
 
 
 def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:

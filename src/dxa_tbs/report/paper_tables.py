@@ -8,14 +8,14 @@ import pandas as pd
 
 from dxa_tbs.report import pairs, tables
 from dxa_tbs.report.documents import Document
-from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of
+from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
 EXPLANATION = (
     "ours: at threshold 0.5, unless a note says another. AUC: of the scores; AUC of calls: balanced accuracy, "
     "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows. "
-    "95 % interval: Wilson (proportions), DeLong on the logit scale (AUC), stratified bootstrap over patients with "
+    "95 % interval: Wilson (proportions), DeLong on the logit scale (AUC), stratified bootstrap over {units} with "
     "2000 resamples (the others, and means over seeds). in, out: whether the printed value lies within it. n in a "
     "cell: seeds averaged; column n: test images."
 )
@@ -35,7 +35,7 @@ def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) ->
             continue
         numbers = tables.results(table, chosen)
         letters = [letter for one in chosen for letter in time_marks_of(one)]
-        notes = [*banner, EXPLANATION] + ([legend(letters)] if letters else [])
+        notes = [*banner, EXPLANATION.format(units=units_of(chosen))] + ([legend(letters)] if letters else [])
         notes += [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
         name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
         documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))

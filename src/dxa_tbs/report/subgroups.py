@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.evaluation.intervals import Estimate, bootstrap_weights, counts, metrics_of_counts, percentile, wilson
-from dxa_tbs.report.documents import Document, with_interval
+from dxa_tbs.report.documents import ABSENT, Document, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
 from dxa_tbs.report.runs import Experiment
@@ -33,7 +33,7 @@ def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
         {
             "Experiment": row["experiment"],
             "TBS": row["band"],
-            "Patients": str(row["patients"]),
+            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
             "Images": str(row["n"]),
             "Error rate": _print(row, "error"),
         }
@@ -58,7 +58,7 @@ def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
         {
             "Experiment": row["experiment"],
             "Subgroup": f"{row['column']} {row['group']}",
-            "Patients": str(row["patients"]),
+            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
             "Images": f"{row['n']} ({row['degraded']} Degraded)",
             "Error rate": _print(row, "error"),
             "Sensitivity": _print(row, "sensitivity"),
@@ -92,7 +92,8 @@ def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> di
     """Return size and metrics of some of the test images; Wilson's interval where it is a proportion of patients."""
     scored, who = one.scored, one.images[chosen]
     labels, calls = scored.labels[chosen], scored.calls[:, chosen]
-    size = {"patients": int(who["patient_id"].nunique()), "n": len(who), "degraded": int(labels.sum())}
+    patients = int(who["patient_id"].nunique()) if one.knows_patients else None
+    size = {"patients": patients, "n": len(who), "degraded": int(labels.sum())}
     cells = counts(labels, calls)
     if len(calls) == 1 and not scored.is_clustered:
         tp, fp, tn, fn = (int(cells[name][0]) for name in ("tp", "fp", "tn", "fn"))

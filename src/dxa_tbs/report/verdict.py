@@ -42,7 +42,8 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
         *_against_others(one, compared),
         data,
     ]
-    return [f"{title(one)}: AUC {with_interval(one.estimates['auc'])}.", *_too_few(one), *sentences, *_marks(one)]
+    head = f"{title(one)}: AUC {with_interval(one.estimates['auc'])}."
+    return [head, *_unknown_patients(one), *_too_few(one), *sentences, *_marks(one)]
 
 
 def _how_sure(one: Experiment) -> str:
@@ -50,10 +51,10 @@ def _how_sure(one: Experiment) -> str:
     names = {"sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1-score"}
     metrics = ", ".join(f"{name} {with_interval(one.estimates[metric])}" for metric, name in names.items())
     seeds = f", mean of {len(one.seeds)} seeds" if len(one.seeds) > 1 else ""
-    patients = len(np.unique(one.scored.patients))
+    patients = f" of {len(np.unique(one.scored.patients))} patients" if one.knows_patients else ""
     threshold = f"{one.first.facts['thresholds']['fixed']:g}"
     return (
-        f"On {len(labels)} test images ({int(labels.sum())} Degraded) of {patients} patients{seeds}; "
+        f"On {len(labels)} test images ({int(labels.sum())} Degraded){patients}{seeds}; "
         f"at threshold {threshold}: {metrics} (95 % intervals)."
     )
 
@@ -63,6 +64,15 @@ def _too_few(one: Experiment) -> list[str]:
     if fewest >= FEW:
         return []
     return [f"Only {fewest} test images of one class: no interval or test below holds with so few."]
+
+
+def _unknown_patients(one: Experiment) -> list[str]:
+    if one.knows_patients:
+        return []
+    return [
+        "Nobody said which images belong to one patient: if patients have several, some may be on two sides of the "
+        "split, and intervals and tests are too sure."
+    ]
 
 
 def _which(one: Experiment, ground: Ground) -> str:
