@@ -221,8 +221,12 @@ def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_say
     copied = {line.split(" ~ ")[1].split(" of the run")[0] for line in refusal.value.details}
     assert copied == {name for label in (0, 1) for name in seen["image_id"][seen["label"] == label].iloc[:2]}
     told = evaluate(tmp_path, cache_dir, finished, *clinic, "dataset.near_duplicates=warn")
+    assert str(tmp_path) not in " ".join(records.read_json(told / "metrics.json")["warnings"])
     assert any("4 pairs of a test image" in text for text in records.read_json(told / "metrics.json")["warnings"])
     shutil.copytree(finished, tmp_path / "older")
+    np.save(tmp_path / "older" / records.SIGNATURES, np.zeros((3, 512), np.int8))
+    with pytest.raises(Refusal, match=r"signatures\.npy is damaged"):
+        evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     (tmp_path / "older" / records.SIGNATURES).unlink()
     older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     assert any("keeps no signatures" in text for text in records.read_json(older / "metrics.json")["warnings"])

@@ -23,6 +23,7 @@ from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software
+from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.imports import collector_paused
 from dxa_tbs.logs import gathered_warnings, log_file
@@ -125,12 +126,17 @@ def _check_new_to(source: Path, data: Prepared, config: Config) -> None:
     test = data.table[is_test]
     check_unseen(test, seen, run=str(source), by_patient=all(map(records.names_patients, datasets)))
     if not (source / records.SIGNATURES).is_file():
-        log.warning("%s keeps no signatures: images nearly the same as those it was trained on cannot be found", source)
+        log.warning("the evaluated run keeps no signatures: near-duplicates of its training images cannot be found")
         return
     originals = seen[seen["origin"] == ""]
+    try:
+        known = np.load(source / records.SIGNATURES)
+    except (OSError, ValueError, EOFError):
+        known = np.empty(0)
+    if known.shape != (len(originals), data.signatures.shape[1]):
+        raise Refusal(f"{source / records.SIGNATURES} is damaged: bring it back from a copy, or train the run again")
     refuses = config.dataset.near_duplicates is NearDuplicates.refuse
-    known = np.load(source / records.SIGNATURES)
-    check_nearly_unseen(test, data.signatures[is_test], originals, known, run=str(source), refuses=refuses)
+    check_nearly_unseen(test, data.signatures[is_test], originals, known, refuses=refuses)
 
 
 def _fill(

@@ -37,6 +37,9 @@ WITHOUT_EFFECT = (  # on the results; what `evaluate` names counts by its weight
 ADDED_SINCE = (  # settings that older runs lack: section, a setting beside it, the setting, the value in force before
     ("dataset", "normal_folder", "patient_from", None),
     ("dataset", "subgroups", "near_duplicates", "refuse"),
+    ("preprocessing", "fit", "region", "whole"),
+    ("labels", "rule", "permuted_seed", None),
+    ("evaluation", "threshold", "shown_errors", 4),
 )
 
 

@@ -108,15 +108,13 @@ def check_nearly_unseen(
     seen: pd.DataFrame,
     seen_signatures: np.ndarray,
     *,
-    run: str,
     refuses: bool,
 ) -> None:
     """Refuse to test weights on images that are nearly those they were trained or selected on.
 
     Args:
         test: the images to be scored: image_id; and their signatures.
-        seen: the run's own train and val originals: image_id; and their signatures.
-        run: the run, for the message.
+        seen: the evaluated run's own train and val originals: image_id; and their signatures.
         refuses: else it warns.
 
     Raises:
@@ -125,7 +123,9 @@ def check_nearly_unseen(
     found = find_alike(signatures, seen_signatures)
     pairs = list(itertools.islice(found, MAX_PAIRS))
     if pairs:
-        text = f"{_at_least(pairs)} pairs of a test image and one {run} was trained or validated on are nearly the same"
+        text = (
+            f"{_at_least(pairs)} pairs of a test image and one the run was trained or validated on are nearly the same"
+        )
         details = _describe(pairs, test["image_id"].tolist(), (seen["image_id"] + " of the run").tolist())
         _refuse_or_warn(text, details, refuses=refuses)
 
@@ -150,6 +150,8 @@ def _refuse_or_warn(text: str, details: Sequence[str], *, refuses: bool) -> None
             details,
         )
     log.warning("%s (dataset.near_duplicates=warn)", text)
+    for line in details:  # to the console: they name files
+        log.info(line)
 
 
 def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str, by_patient: bool) -> None:
