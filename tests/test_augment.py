@@ -99,7 +99,10 @@ def test_a_rotation_turns_about_the_centre_and_leaves_no_black_corner(interpolat
 def test_test_images_and_originals_are_left_as_they_are(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     table = table_of({"train": (8, 4), "val": (4, 2), "test": (4, 2)}).assign(sha256="x")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
-    data, how = Prepared(table, pixels, is_synthetic=False, bits=None, measures=pd.DataFrame()), composed().augmentation
+    data, how = (
+        Prepared(table, pixels, is_synthetic=False, bits=None, measures=pd.DataFrame(), signatures=np.empty((0, 512))),
+        composed().augmentation,
+    )
     more = with_copies(data, how, seed=0, cache_dir=tmp_path)
     assert np.array_equal(more.pixels[: len(table)], pixels)
     assert (more.table["split"] == "test").sum() == 6
@@ -113,7 +116,14 @@ def test_copies_are_read_again_and_made_anew_for_other_images_settings_or_seeds(
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
 
     def copies(*typed: str, sha256: str = "x", seed: int = 0) -> Prepared:
-        data = Prepared(table.assign(sha256=sha256), pixels, is_synthetic=False, bits=None, measures=pd.DataFrame())
+        data = Prepared(
+            table.assign(sha256=sha256),
+            pixels,
+            is_synthetic=False,
+            bits=None,
+            measures=pd.DataFrame(),
+            signatures=np.empty((0, 512)),
+        )
         return with_copies(data, composed(*typed).augmentation, seed=seed, cache_dir=tmp_path)
 
     first = copies()

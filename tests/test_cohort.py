@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from dxa_tbs.config import LabelRule, LabelSource
-from dxa_tbs.data.cohort import leave_out_unlabelled, pseudonym, read_folder, read_table
+from dxa_tbs.data.cohort import leave_out_unlabelled, pseudonym, read_table
+from dxa_tbs.data.folders import read_folder
 from dxa_tbs.data.labels import label_tbs
 from dxa_tbs.errors import Refusal
 
@@ -139,7 +140,10 @@ def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(
         ("path,patient_id,tbs,TBS\na.png,1,1.2,1.3\n", "has the column tbs twice"),
         ("path,patient_id,tbs,roi_x0,roi_y0,roi_x1\na.png,1,1.2,1,1,5\n", "no column roi_y1"),
         ("", "is empty"),
-        ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "no CSV file"),
+        ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "2 rows have more or fewer cells than the header"),
+        ('path,patient_id,tbs\na.png,"1,1.2\n', "no CSV file"),
+        ("path,patient_id,tbs,\na.png,1,1.2,x\n", "column 4 holds cells but has no name"),
+        ("path,patient_id,tbs\na.png,1\0,1.2\n", "line 2 holds a NUL byte"),
     ],
 )
 def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
@@ -197,3 +201,158 @@ def test_what_the_rule_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCapt
     cohort = leave_out_unlabelled(read(tmp_path, text, rule=LabelRule.extremes))
     assert sorted(cohort["label"]) == [0, 1]
     assert "1 of 3 images are of neither class" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("007", "7"),
+        ("P012", "P12"),
+        ("p1", "P1"),
+        ("7", "7.0"),
+        ("P 1", "P_1"),
+        ("nu\u00f1ez", "nun\u0303ez"),
+        ("\uff11", "1"),
+    ],
+)
+@pytest.mark.parametrize("column", ["patient_id", "image_id"])
+def test_identifiers_that_differ_in_form_alone_are_refused_and_all_are_listed(
+    tmp_path: Path, first: str, second: str, column: str
+) -> None:
+    write_images(tmp_path, "a.png", "b.png", "c.png")
+    other = "image_id" if column == "patient_id" else "patient_id"
+    rows = [f"a.png,{first},x1,1.1", f"b.png,{second},x2,1.3", "c.png,99,x3,1.3"]
+    with pytest.raises(Refusal, match="2 of 3 rows cannot be used") as refusal:
+        read(tmp_path, "\n".join([f"path,{column},{other},tbs", *rows]))
+    assert [line.split(":")[:2] for line in refusal.value.details] == [
+        [f"line {line}", f" {column} is written in several ways"] for line in (2, 3)
+    ]
+    assert ascii(first) in refusal.value.details[0]
+    assert ascii(second) in refusal.value.details[0]
+
+
+def test_identifiers_that_differ_in_more_are_let_alone(tmp_path: Path) -> None:
+    ids = ["1-12", "11-2", "112", "1.2", "12", "P1", "Q1", "100", "10", "1", "A-1", "A1", "1.20"]
+    write_images(tmp_path, *(f"{row}.png" for row in range(len(ids))))
+    rows = [f"{row}.png,{patient},1.3" for row, patient in enumerate(ids)]
+    assert sorted(read(tmp_path, "\n".join(["path,patient_id,tbs", *rows]))["patient_id"]) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("patient", "what"),
+    [
+        ("1E+05", "is 1E+05, as a spreadsheet writes a number it has rounded: format the column as text"),
+        ("1,23457E+11", "as a spreadsheet writes a number it has rounded"),
+        ("P\u200b1", "holds the invisible character U+200B"),
+        ('"P\n1"', "holds the invisible character U+000A"),
+        ("P\ufffd1", "(U+FFFD)"),
+        ("#N/A", "is #N/A, an error of a spreadsheet"),
+        ("########", "an error of a spreadsheet"),
+        ("NaN", "is NaN, which names nobody"),
+        ("unknown", "which names nobody"),
+    ],
+)
+def test_damaged_identifiers_are_refused(tmp_path: Path, patient: str, what: str) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    with pytest.raises(Refusal, match="1 of 2 rows cannot be used") as refusal:
+        read(tmp_path, f"path;patient_id;tbs\na.png;{patient};1.1\nb.png;2;1.3\n")
+    assert refusal.value.details[0].startswith("line 2: patient_id ")
+    assert what in refusal.value.details[0]
+
+
+@pytest.mark.parametrize("second", ["tbs", "TBS", " tbs ", "\uff54bs", "t\u200bbs"])
+def test_a_column_named_twice_is_refused_and_never_renamed(tmp_path: Path, second: str) -> None:
+    write_images(tmp_path, "a.png")
+    with pytest.raises(Refusal, match=r"has the column path, tbs twice"):
+        read(tmp_path, f"path,patient_id,tbs,{second},Path\na.png,1,1.1,1.3,a.png\n")
+
+
+def test_every_row_that_is_not_as_long_as_the_header_is_listed(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png", "c.png")
+    text = 'path,patient_id,tbs,"a\nnote"\na.png,1,1.1,"two\nlines"\nb.png,2,1.3\n\nc.png,3,1,25,x\n,,,\n'
+    with pytest.raises(Refusal, match="2 rows have more or fewer cells than the header") as refusal:
+        read(tmp_path, text)
+    assert refusal.value.details == (
+        "line 5: 3 cells, the header has 4",
+        "line 7: 5 cells, the header has 4",
+    )
+
+
+def test_empty_columns_without_a_name_are_a_spreadsheets_and_lines_are_the_files(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    text = 'path,,patient_id,tbs,note,\na.png,,1,1.1,"two\nlines",\n\nb.png,,2,9,,\n'
+    with pytest.raises(Refusal) as refusal:
+        read(tmp_path, text)
+    assert refusal.value.details == ("line 5: tbs is not a TBS (0.3 to 2.2)",)
+    assert len(read(tmp_path, text.replace(",9,", ",1.3,"))) == 2
+
+
+def folders(root: Path, normal: list[str], degraded: list[str]) -> Path:
+    write_images(root, *(f"Normal/{name}" for name in normal), *(f"Degraded/{name}" for name in degraded))
+    return root
+
+
+def whose(root: Path, patient_from: str | None) -> pd.DataFrame:
+    return read_folder(root, class_folders=("Normal", "Degraded"), patient_from=patient_from)
+
+
+def test_names_that_repeat_are_refused_until_it_is_said_whose_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="dxa_tbs.data")
+    folders(tmp_path, ["garcia_L.png", "garcia_R.png", "p2_L.png", "p2_R.png"], ["p3_L.png", "P2_L.jpg", "p4_L.png"])
+    with pytest.raises(
+        Refusal, match=r"dataset\.patient_from: 5 files have names that look like repeats of 2"
+    ) as refusal:
+        whose(tmp_path, None)
+    assert f"{tmp_path}/Normal/garcia_L.png = {tmp_path}/Normal/garcia_R.png" in refusal.value.details
+    own = whose(tmp_path, "file")
+    assert own["patient_id"].tolist() == own["image_id"].tolist()
+    grouped = whose(tmp_path, "(?i)^p?(?P<patient>[a-z]*[0-9]*)_")
+    assert grouped["patient_id"].nunique() == 4
+    assert grouped.groupby("patient_id")["label"].nunique().max() == 2  # a patient may have images of both classes
+    assert grouped["image_id"].tolist() == own["image_id"].tolist()
+    assert "7 images of 4 patients" in caplog.text
+    assert "garcia" not in grouped.drop(columns="source").to_csv() + caplog.text
+    assert grouped["patient_id"].str.fullmatch("[0-9a-f]{12}").all()
+    whose(tmp_path, "^(.*)$")
+    assert "takes files for different patients' whose names look like repeats of one subject: 2 groups" in caplog.text
+
+
+def test_names_without_repeats_need_no_word_but_nobody_is_called_a_patient(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders(tmp_path, ["IMG_0001.png", "IMG_0002.png"], ["IMG_0003.png"])
+    cohort = whose(tmp_path, None)
+    assert cohort["patient_id"].tolist() == cohort["image_id"].tolist()
+    assert "nobody said which images belong to one patient" in caplog.text
+    caplog.clear()
+    whose(tmp_path, "file")
+    assert caplog.text == ""
+
+
+def test_an_expression_sees_the_path_from_the_class_folder_on(tmp_path: Path) -> None:
+    folders(tmp_path, ["a/1.png", "a/2.png", "b/1.png"], ["b/3.png"])
+    assert sorted(whose(tmp_path, "^([^/]+)/")["patient_id"].value_counts()) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("expression", "what", "details"),
+    [
+        ("(", "is no regular expression", 0),
+        ("^p[0-9]+", "has no group", 0),
+        ("^p([0-9]+)_", "finds no patient in 2 of 3 file names", 2),
+        ("^x?([0-9]*)", "finds no patient in 3 of 3 file names", 3),
+        ("^(p)|q", "finds no patient in 2 of 3 file names", 2),
+        ("([.])png", "makes all 3 images those of one patient", 3),
+        ("^(..)", "1 patients are written in several ways", 1),
+    ],
+)
+def test_an_expression_that_does_not_say_whose_each_image_is_is_refused(
+    tmp_path: Path, expression: str, what: str, details: int
+) -> None:
+    folders(tmp_path, ["p1_L.png", "P1_R.png"], ["q.png"])
+    with pytest.raises(Refusal, match=what) as refusal:
+        whose(tmp_path, expression)
+    assert str(refusal.value).startswith(f"dataset.patient_from={expression}: ")
+    assert len(refusal.value.details) == details

@@ -74,6 +74,12 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["name=a b"], "name=a b: names a folder: use letters, digits, . - and _"),
         (["evaluate=nowhere"], "evaluate=nowhere is not the folder of a finished, trained run"),
         (["hydra.run.dir=x"], "hydra.run.dir=x: does not place a run"),
+        (["recipe=typo"], "recipe=typo: no such option; there are model1_sgd, model2_sgd,"),
+        (["-m", "seed=range(0,0)"], "seed=range(0,0): holds no value, so nothing would be run: give one or more"),
+        (["-m", "model=glob(zz*)"], "model=glob(zz*): holds no value"),
+        (["model.input_std=inf"], "model.input_std=inf: takes several values: give a list, such as [0.5,0.5,0.5]"),
+        (["model.input_std=[inf,1,1]"], "model.input_std=[inf, 1.0, 1.0]: must be finite: give a number"),
+        (["dataset.subgroups=[nonsense]"], "dataset.subgroups=['nonsense']: the cohort has no column nonsense: drop"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.compose import load_config, take_over_training, to_plain
 from dxa_tbs.config import SCHEMAS, Config, conf_dir
+from dxa_tbs.data.prepare import USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
@@ -126,6 +127,10 @@ def test_every_setting_is_read_somewhere() -> None:
         (["dataset=folder", "dataset.root=.", "dataset.normal_folder=../x"], "dataset.normal_folder=../x"),
         (["dataset.subgroups=[age,Patient_ID]"], "patient_id has a meaning of its own"),
         (["~seed"], "seed is not set"),
+        (["model.input_std=[0,1,1]"], "model.input_std=[0.0, 1.0, 1.0]: must be above 0"),
+        (["model.input_std=[-1,1,1]"], "model.input_std=[-1.0, 1.0, 1.0]"),
+        (["dataset.subgroups=[age,Age]"], "dataset.subgroups=['age', 'Age']: names a column twice"),
+        (["dataset=folder", "dataset.root=.", "dataset.subgroups=[age]"], "class folders have no columns"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[str], key: str) -> None:
@@ -133,6 +138,34 @@ def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[st
         check_config(composed(*overrides))
     assert key in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def floats(section: object, prefix: str = "") -> dict[str, int]:
+    """Return the key of each number that need not be whole, and how many of them it holds."""
+    found: dict[str, int] = {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        value, key = getattr(section, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            found |= floats(value, f"{key}.")
+        elif isinstance(value, float) or (isinstance(value, list) and value and isinstance(value[0], float)):
+            found[key] = len(value) if isinstance(value, list) else 0
+    return found
+
+
+@pytest.mark.parametrize("chosen", [["optimizer=adamw", "split=stratified"], ["model=vgg16", "approach=full"]], ids=str)
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_no_setting_takes_a_number_that_is_not_finite(chosen: list[str], number: str) -> None:
+    keys = floats(composed(*chosen))
+    assert {"model.input_std", "optimizer.lr", "evaluation.threshold", "labels.degraded_max_tbs"} <= set(keys)
+    for key, length in keys.items():
+        typed = f"[{','.join([number] + ['1'] * (length - 1))}]" if length else number
+        with pytest.raises(Refusal, match="must be finite: give a number") as refusal:
+            check_config(composed(*chosen, f"{key}={typed}"))
+        assert str(refusal.value).startswith(f"{key}=")
+
+
+def test_the_subgroups_that_a_table_may_lack_are_those_of_its_option() -> None:
+    assert composed("dataset=table", "dataset.root=.").dataset.subgroups == USUAL_SUBGROUPS
 
 
 def test_a_group_keeps_the_name_of_its_option() -> None:

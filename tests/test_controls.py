@@ -108,7 +108,9 @@ def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
 def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 224, 224), dtype=np.uint8)
-    data = Prepared(pd.DataFrame(), pixels, is_synthetic=False, bits=None, measures=pd.DataFrame())
+    data = Prepared(
+        pd.DataFrame(), pixels, is_synthetic=False, bits=None, measures=pd.DataFrame(), signatures=np.empty((0, 512))
+    )
     scored = pd.DataFrame({"image_id": [f"i{number:02}" for number in range(40)], "split": "test"})
     scored["label"], scored["score"] = rng.integers(0, 2, 40), rng.random(40)
     keep_errors(tmp_path, data, scored, threshold=0.5, shown=3)
@@ -136,7 +138,7 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
 def test_labels_that_nobody_can_exchange_are_refused() -> None:
     patients = np.repeat(np.arange(12).astype(str), np.arange(1, 13))
     cohort = pd.DataFrame({"patient_id": patients, "label": 0, "tbs": 1.3, "split": "train"})
-    with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 12 of 12 patients"):
+    with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 78 of 78 images"):
         permute_labels(cohort, seed=0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from dxa_tbs import records
 from dxa_tbs.compose import load_config, take_over_training
 from dxa_tbs.data.phantom.cohort import export_cohort
+from dxa_tbs.data.phantom.render import read_frame as read_candidate
 from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
@@ -25,7 +28,7 @@ from dxa_tbs.training.batches import build_normalisation, to_scores
 
 FILES = {
     "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "layers.csv",
-    "model.pt", "metrics.json", "train.log", "figures", "measures.csv", "errors.csv", "errors",
+    "model.pt", "metrics.json", "train.log", "figures", "measures.csv", "errors.csv", "errors", "signatures.npy",
 }  # fmt: skip
 DRAWN = ("learning_curve", "roc", "confusion_matrix", "augmentation", "frame_and_crop")
 FIGURES = {f"{name}.{suffix}" for name in DRAWN for suffix in ("png", "pdf")}
@@ -191,6 +194,88 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
 def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
     with pytest.raises(Refusal, match=r"48 test images, of 48 patients, are those .* was trained and validated on"):
         evaluate(tmp_path, cache_dir, finished, "split=external")
+
+
+def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_says_it_cannot(
+    finished: Path, tmp_path: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = records.read_table(finished / "split.csv")
+    originals = split[split["origin"] == ""]
+    seen = originals[originals["split"] != "test"]
+    assert np.load(finished / records.SIGNATURES).shape == (len(seen), 512)
+    config = composed(*SMALL)
+    cohort = read_cohort(config.dataset, config.labels, config.split).set_index("image_id")
+    for label, name in enumerate(("Normal", "Degraded")):
+        (tmp_path / "clinic" / name).mkdir(parents=True)
+        for place, image_id in enumerate(seen["image_id"][seen["label"] == label].iloc[:2]):
+            frame = Image.fromarray(read_candidate(cohort.loc[image_id, "source"]))
+            frame.save(tmp_path / "clinic" / name / f"{image_id.rpartition('-')[2]}.jpg", quality=80 + place)
+    clinic = ("dataset=folder", f"dataset.root={tmp_path / 'clinic'}", "dataset.patient_from=file")
+    with pytest.raises(Refusal, match=r"4 pairs of a test image and one .* was trained or validated on") as refusal:
+        evaluate(tmp_path, cache_dir, finished, *clinic)
+    copied = {line.split(" ~ ")[1].split(" of the run")[0] for line in refusal.value.details}
+    assert copied == {name for label in (0, 1) for name in seen["image_id"][seen["label"] == label].iloc[:2]}
+    told = evaluate(tmp_path, cache_dir, finished, *clinic, "dataset.near_duplicates=warn")
+    assert str(tmp_path) not in " ".join(records.read_json(told / "metrics.json")["warnings"])
+    assert any("4 pairs of a test image" in text for text in records.read_json(told / "metrics.json")["warnings"])
+    shutil.copytree(finished, tmp_path / "older")
+    np.save(tmp_path / "older" / records.SIGNATURES, np.zeros((3, 512), np.int8))
+    with pytest.raises(Refusal, match=r"signatures\.npy is damaged"):
+        evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
+    (tmp_path / "older" / records.SIGNATURES).unlink()
+    older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
+    assert any("keeps no signatures" in text for text in records.read_json(older / "metrics.json")["warnings"])
+
+
+def test_a_copy_on_the_other_side_of_the_split_is_refused_before_anything_is_written(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    config = composed(*SMALL)
+    hospital = tmp_path / "hospital"
+    export_cohort(read_cohort(config.dataset, config.labels, config.split), hospital)
+    table = pd.read_csv(hospital / "cohort.csv", dtype=str)
+    table["split"] = ["train", "val", "test"] * 20
+    copied = table.iloc[[0]].assign(image_id="copy", patient_id="other", path="images/copy.jpg", split="test")
+    Image.open(hospital / table["path"].iloc[0]).save(hospital / "images/copy.jpg", quality=60)
+    pd.concat([table, copied]).to_csv(hospital / "cohort.csv", index=False)
+    typed = ("dataset=table", f"dataset.root={hospital}", "split=file", "augmentation=none", *SMALL[5:])
+    with pytest.raises(Refusal, match="1 pairs of images of different patients on two sides") as refusal:
+        run(tmp_path / "outputs", cache_dir, *typed)
+    assert table["image_id"].iloc[0] in refusal.value.details[0]
+    assert "copy (test" in refusal.value.details[0]
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "patient_from",
+    [
+        "null",
+        pytest.param("file", marks=pytest.mark.slow),
+        pytest.param('"([0-9]+)"', marks=pytest.mark.slow),
+    ],
+)
+def test_nobody_is_called_a_patient_where_nobody_said_whose_the_images_are(
+    patient_from: str, tmp_path: Path, cache_dir: Path
+) -> None:
+    config = composed(*SMALL, "dataset.num_normal=36", "dataset.num_degraded=24")
+    cohort = read_cohort(config.dataset, config.labels, config.split)
+    for label, name in enumerate(("Normal", "Degraded")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for place, source in enumerate(cohort["source"][cohort["label"] == label]):
+            Image.fromarray(read_candidate(source)).save(tmp_path / "data" / name / f"garcia {place + 60 * label}.png")
+    typed = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", "augmentation=none", *SMALL[2:])
+    run(tmp_path / "outputs", cache_dir, *typed, f"dataset.patient_from={patient_from}")
+    write_report(tmp_path / "outputs")
+    kinds = (".html", ".md", ".csv", ".log", ".json", ".tex")
+    files = [path for path in (tmp_path / "outputs").rglob("*") if path.suffix in kinds]
+    text = " ".join(path.read_text(encoding="utf-8") for path in files)
+    assert "garcia" not in text
+    is_known = patient_from != "null"
+    assert bool(re.search(r"\d+ patients", text.replace("fewer than 10 patients", ""))) == is_known
+    assert ("bootstrap over patients" in text) == is_known
+    assert pd.read_csv(tmp_path / "outputs/tables/data_card.csv")["patients"].notna().all() == is_known
+    html = (tmp_path / "outputs/report.html").read_text(encoding="utf-8")
+    assert html.count("Nobody said which images belong to one patient") == (not is_known)
 
 
 def test_images_that_cannot_be_used_leave_no_run_folder(tmp_path: Path, cache_dir: Path) -> None:

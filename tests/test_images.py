@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from dxa_tbs.config import Fit
-from dxa_tbs.data.frames import UnusableImage, decode
-from dxa_tbs.data.images import crop_frame, hash_sources, load_images
+from dxa_tbs.data.cohort import ROI_COLUMNS
+from dxa_tbs.data.frames import UnusableImage, decode, read_header
+from dxa_tbs.data.images import hash_sources, load_images
+from dxa_tbs.data.window import crop_frame, share_shown
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import sha256_of_array
 
@@ -169,3 +171,131 @@ def test_the_hash_is_that_of_the_pixels_the_network_gets(tmp_path: Path) -> None
     table = cohort(tmp_path / "a.png")
     images = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path / "cache")
     assert images.sha256 == [sha256_of_array(images.pixels[0])]
+
+
+ORIENTED = {  # tag: how the upright picture was turned before it was stored, and the array operation that undoes it
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.T,
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored.T[::-1, ::-1],
+    8: lambda stored: np.rot90(stored),
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("orientation", ORIENTED)
+def test_an_orientation_tag_is_followed(tmp_path: Path, suffix: str, orientation: int) -> None:
+    smooth = np.add.outer(np.arange(60), np.arange(0, 160, 2)).astype(np.uint8)
+    for name, mode in (("grey", "L"), ("colour", "RGB")):
+        path = tmp_path / f"{name}.{suffix}"
+        exif = Image.Exif()
+        exif[274] = orientation
+        kind = {"quality": 95} if suffix == "jpg" else {}
+        Image.fromarray(smooth).convert(mode).save(path, exif=exif, **kind)
+        upright = ORIENTED[orientation](smooth)
+        assert decode(path).shape == upright.shape
+        assert np.abs(decode(path).astype(int) - upright).max() <= (6 if suffix == "jpg" else 0)
+        assert read_header(path).is_turned == (orientation != 1)
+
+
+@pytest.mark.parametrize(("suffix", "compression"), [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})])
+def test_deep_images_are_turned_upright_and_the_box_refers_to_that(
+    tmp_path: Path, suffix: str, compression: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    upright = np.tile(np.arange(400, dtype=np.uint16) * 10, (300, 1))
+    upright[20:40, 350:380] = 4000
+    exif = Image.Exif()
+    exif[274] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.rot90(upright).copy()).save(path, exif=exif, **compression)
+    assert np.array_equal(decode(path), upright)
+    table = cohort(path).assign(roi_x0=340.0, roi_y0=10.0, roi_x1=390.0, roi_y1=50.0)
+    pixels = load(table, tmp_path / "cache")[0]
+    assert np.array_equal(pixels, (upright[:224, 176:] >> 4).astype(np.uint8))
+    assert "1 images carry an orientation tag and were turned upright" in caplog.text
+
+
+def test_no_single_pixel_decides_how_many_bits_are_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = GREY.astype(np.uint16) * 16
+    marked = deep.copy()
+    marked[5, 5:9] = 65535
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path, frame in zip(paths, (deep, marked, deep[::-1].copy()), strict=True):
+        Image.fromarray(frame).save(path)
+    table = cohort(*paths)
+    with pytest.raises(
+        Refusal, match=r"dataset\.bits: 4 pixels of 1 images, of 3 .* need 16 bits, all others 12"
+    ) as refusal:
+        load(table, tmp_path / "cache")
+    assert refusal.value.details == (f"{paths[1]}: 4 pixels",)
+    pixels = load(table, tmp_path / "cache", bits=12)
+    assert np.array_equal(pixels[0], crop_frame(GREY, NOWHERE))
+    assert np.array_equal(pixels[1], crop_frame(np.where(marked == 65535, 255, GREY).astype(np.uint8), NOWHERE))
+    assert "1 images hold pixels brighter than the bits in use, 4 in all: made white" in caplog.text
+    assert load(table, tmp_path / "cache", bits=16).max() == 15
+    with pytest.raises(Refusal, match="3 of 3 images cannot be used"):
+        load(table, tmp_path / "cache", bits=8)
+
+
+def test_a_tiny_frame_is_no_image_and_all_of_them_are_listed(tmp_path: Path) -> None:
+    names = {"a": (2, 2), "b": (31, 300), "c": (32, 32)}
+    for name, (height, width) in names.items():
+        Image.fromarray(GREY[:height, :width]).save(tmp_path / f"{name}.png")
+    with pytest.raises(Refusal, match="2 of 3 images cannot be used") as refusal:
+        load(cohort(*(tmp_path / f"{name}.png" for name in names)), tmp_path / "cache")
+    assert [line.rpartition("/")[2] for line in refusal.value.details] == [
+        "a.png is no image of a spine: 2 x 2 pixels",
+        "b.png is no image of a spine: 300 x 31 pixels",
+    ]
+
+
+def test_a_box_in_shares_of_the_frame_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    table = cohort(tmp_path / "a.png").assign(roi_x0=0.2, roi_y0=0.1, roi_x1=0.8, roi_y1=0.9)
+    with pytest.raises(Refusal) as refusal:
+        load(table, tmp_path / "cache")
+    assert "is under 8 pixels wide or high" in refusal.value.details[0]
+
+
+def test_windows_that_show_little_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(np.tile(GREY, (3, 2))).save(tmp_path / "large.png")
+    Image.fromarray(GREY).save(tmp_path / "usual.png")
+    table = cohort(tmp_path / "large.png", tmp_path / "usual.png")
+    load(table, tmp_path / "cache")
+    assert "1 windows of 224 x 224 pixels show under a third of the image (" in caplog.text
+    assert "shows all): large.png" in caplog.text
+    boxes = np.array([[0.0, 0.0, 500.0, 800.0], [50.0, 40.0, 150.0, 240.0]])
+    caplog.clear()
+    load(table.assign(**dict(zip(ROI_COLUMNS, boxes.T, strict=True))), tmp_path / "cache")
+    assert "1 windows of 224 x 224 pixels show under a third of the box around L1-L4 (" in caplog.text
+    caplog.clear()
+    load(table, tmp_path / "cache", fit=Fit.resize)
+    assert "under a third" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shape", "roi", "share"),
+    [
+        ((224, 224), NOWHERE, 1.0),
+        ((448, 224), NOWHERE, 0.5),
+        ((100, 100), NOWHERE, 1.0),
+        ((600, 600), np.array([100.0, 100.0, 200.0, 200.0]), 1.0),
+        ((600, 600), np.array([0.0, 0.0, 448.0, 448.0]), 0.25),
+        ((600, 600), np.array([0.0, 0.0, 100.0, 448.0]), 0.5),
+    ],
+)
+def test_the_share_that_a_window_shows(shape: tuple[int, int], roi: np.ndarray, share: float) -> None:
+    assert share_shown(shape, roi, Fit.crop) == pytest.approx(share)
+    assert share_shown(shape, roi, Fit.resize) == 1
+
+
+def test_every_window_shows_something_of_its_box() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        height, width = rng.integers(32, 1200, 2)
+        x0, x1 = np.sort(rng.uniform(0, width, 2))
+        y0, y1 = np.sort(rng.uniform(0, height, 2))
+        assert share_shown((int(height), int(width)), np.array([x0, y0, x1, y1]), Fit.crop) > 0

@@ -54,6 +54,24 @@ def test_a_finished_run_is_not_to_be_done_again(tmp_path: Path) -> None:
         assert not is_to_do
 
 
+def test_a_finished_run_that_lacks_a_newer_setting_has_the_value_in_force_then(tmp_path: Path) -> None:
+    older: dict[str, object] = {"name": "runs", "dataset": {"name": "folder", "subgroups": [], "normal_folder": "N"}}
+    finish(tmp_path / "run", older)
+    newer = {"near_duplicates": "refuse", "patient_from": None}
+
+    def now(**changes: object) -> dict[str, object]:
+        dataset = older["dataset"]
+        assert isinstance(dataset, dict)
+        return {"name": "runs", "dataset": dataset | newer | changes}
+
+    assert records.is_finished(tmp_path / "run", now(), made_from())
+    assert records.is_finished(tmp_path / "run", now(near_duplicates="warn"), made_from())  # changes no result
+    with pytest.raises(Refusal) as refusal:
+        records.is_finished(tmp_path / "run", now(patient_from="^(.)"), made_from())
+    assert refusal.value.details == ("dataset.patient_from: None there, ^(.) here",)
+    assert records.read_config(tmp_path / "run") == now()
+
+
 def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwritten(tmp_path: Path) -> None:
     finish(tmp_path / "run", CONFIG)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}

@@ -90,7 +90,7 @@ def test_shares_are_of_patients_and_keep_the_mix_of_classes() -> None:
 
 
 def test_too_few_patients_of_a_class_for_shares() -> None:
-    with pytest.raises(Refusal, match="1 Degraded patients: each class needs one or more in each of three splits"):
+    with pytest.raises(Refusal, match="1 Degraded images: each class needs one or more in each of three splits"):
         split_by_fractions(single_images(10, 1), val_fraction=0.2, test_fraction=0.2, seed=0)
 
 
@@ -181,7 +181,7 @@ def test_each_patient_is_tested_in_exactly_one_fold_and_each_fold_has_the_mix_of
 
 def test_too_few_patients_for_folds() -> None:
     cohort = pd.DataFrame({"patient_id": list("abcdefgh"), "label": [0, 0, 0, 0, 1, 1, 1, 1]})
-    with pytest.raises(Refusal, match=r"split\.folds=4: 4 Normal patients"):
+    with pytest.raises(Refusal, match=r"split\.folds=4: 4 Normal images"):
         split_by_fold(cohort, folds=4, fold=0, val_fraction=0.2, seed=0)
     with pytest.raises(Refusal, match=r"split\.val_fraction=0\.05"):
         split_by_fold(cohort, folds=3, fold=0, val_fraction=0.05, seed=0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dxa_tbs.config import (
     PLAUSIBLE_TBS,
@@ -25,7 +28,7 @@ from dxa_tbs.config import (
 )
 from dxa_tbs.errors import Refusal
 
-RESERVED = {"image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256"}
+RESERVED = {"image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256", "source_sha256"}
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
 HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # further up than before the last layer
@@ -62,11 +65,23 @@ def check_names(names: Mapping[str, str], choices: Mapping[str, str]) -> None:
 
 
 def _problems(config: Config) -> Iterator[str]:
+    yield from _not_finite(dataclasses.asdict(config))
     yield from _model_problems(config)
     yield from _training_problems(config)
     yield from _dataset_problems(config)
     yield from _split_problems(config)
     yield from _augmentation_problems(config)
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Yield a line for each number, also in lists, that is infinite or none."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _not_finite(part, f"{key}.{name}" if key else str(name))
+        return
+    numbers = value if isinstance(value, list) else [value]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        yield f"{key}={value}: must be finite: give a number"
 
 
 def _model_problems(config: Config) -> Iterator[str]:
@@ -79,7 +94,7 @@ def _model_problems(config: Config) -> Iterator[str]:
         if len(getattr(model, key)) != 3:
             yield f"model.{key}={getattr(model, key)}: needs three values, one per channel"
     if min(model.input_std) <= 0:
-        yield f"model.input_std={model.input_std}: must be above 0"
+        yield f"model.input_std={model.input_std}: must be above 0: each channel is divided by it"
     if isinstance(model, AdhocConfig):
         if model.weights != "none":
             yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
@@ -133,6 +148,11 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield "labels.rule=extremes: needs the TBS of every image: use dataset=table with a tbs column"
     if labels.permuted_seed is not None:
         yield from _outside("labels.permuted_seed", labels.permuted_seed, 0, MAX_SEED)
+    named = [name.lower() for name in dataset.subgroups]
+    if len(set(named)) < len(named):
+        yield f"dataset.subgroups={dataset.subgroups}: names a column twice: drop one"
+    if isinstance(dataset, FolderConfig) and named:
+        yield f"dataset.subgroups={dataset.subgroups}: class folders have no columns: drop it, or use dataset=table"
     if reserved := RESERVED & {name.lower() for name in dataset.subgroups}:
         yield f"dataset.subgroups={dataset.subgroups}: {min(reserved)} has a meaning of its own: drop it"
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):

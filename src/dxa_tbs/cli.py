@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import os
 import re
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from dxa_tbs.config import SCHEMAS, Config
+from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.errors import Refusal
 
+CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
 TRACE = "HYDRA_FULL_ERROR"  # set to 1 by the user: Hydra's and our stack traces instead
 
 
@@ -60,6 +65,30 @@ def print_refusal(refusal: Refusal) -> None:
     print("\n  ".join([f"dxa_tbs: {refusal}", *refusal.details]), file=sys.stderr)
 
 
+def refuse_empty_sweeps(arguments: Sequence[str]) -> None:
+    """Refuse a sweep over nothing, such as seed=range(0,0): Hydra runs no job and calls that a success.
+
+    Raises:
+        Refusal: names the setting.
+    """
+    folders = [conf_dir(), *(Path(after) for flag, after in itertools.pairwise(arguments) if flag in CONFIG_DIR_FLAGS)]
+    folders += [Path(text.partition("=")[2]) for text in arguments if text.startswith("--config-dir=")]
+    for text in [text for text in arguments if "=" in text and not text.startswith("-")]:
+        try:
+            override = OverridesParser.create().parse_override(text)
+            if not override.is_sweep_override():
+                continue
+            if isinstance(value := override.value(), Glob):
+                group = override.get_key_element()
+                names = value.filter([path.stem for folder in folders for path in (folder / group).glob("*.yaml")])
+            else:
+                names = list(itertools.islice(override.sweep_string_iterator(), 1))
+        except (HydraException, ValueError):
+            continue  # Hydra says what is wrong with it
+        if not names:
+            raise Refusal(f"{text}: holds no value, so nothing would be run: give one or more")
+
+
 def explain(error: Exception) -> str:
     """Return one line that says what was typed wrong and what was probably meant."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
@@ -83,6 +112,8 @@ def explain(error: Exception) -> str:
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]}: several values: add -m to run them all, or quote one value that has commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
+        if "is not a ListConfig" in str(causes[-1]):
+            return f"{wrong[1]}: takes several values: give a list, such as [0.5,0.5,0.5]"
         return f"{wrong[1]}: {_first_line(causes[-1])}"
     if in_file := re.search(r"In '([^']+)': .*?Key '([^']+)' not in '", text, re.DOTALL):
         return f"conf/{in_file[1]}.yaml: {in_file[2]}: no such setting{_nearest(in_file[2], _all_keys())}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, get_type_hints
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dxa_tbs.config import SCHEMAS, Config
@@ -29,6 +30,24 @@ def load_config(cfg: DictConfig) -> Config:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
     assert isinstance(config, Config)
     return config
+
+
+def check_recipe(overrides: Sequence[str]) -> None:
+    """Refuse a recipe that does not exist: the group is optional, and Hydra leaves such a one out without a word.
+
+    Args:
+        overrides: what the user typed.
+
+    Raises:
+        Refusal: names what there is.
+    """
+    options = GlobalHydra.instance().config_loader().get_group_options("recipe")
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key == "recipe" and value not in options:
+            raise Refusal(
+                f"{text}: no such option; there are {', '.join(options)}: drop it to take that of model and optimizer"
+            )
 
 
 def to_plain(config: Config) -> dict[str, Any]:

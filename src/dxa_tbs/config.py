@@ -48,6 +48,11 @@ class Architecture(Enum):
     squeezenet = "squeezenet"
 
 
+class NearDuplicates(Enum):
+    refuse = "refuse"
+    warn = "warn"
+
+
 class FrozenBatchNorm(Enum):
     eval = "eval"
     train = "train"
@@ -109,6 +114,7 @@ class HeadConfig(ApproachConfig):
 class DatasetConfig:
     name: str = MISSING
     subgroups: list[str] = MISSING
+    near_duplicates: NearDuplicates = MISSING
 
 
 @dataclass
@@ -127,6 +133,7 @@ class FolderConfig(DatasetConfig):
     root: str = MISSING
     normal_folder: str = MISSING
     degraded_folder: str = MISSING
+    patient_from: str | None = MISSING
     bits: int | None = MISSING
 
 

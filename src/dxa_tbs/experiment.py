@@ -16,13 +16,14 @@ import pandas as pd
 from dxa_tbs import outcome, records, verification
 from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, FolderConfig, PretrainedConfig
-from dxa_tbs.data.audit import check_split, check_unseen
+from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig
+from dxa_tbs.data.audit import check_nearly_unseen, check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.environment import describe_software, utc_now
+from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.imports import collector_paused
 from dxa_tbs.logs import gathered_warnings, log_file
@@ -117,14 +118,33 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
         region=config.preprocessing.region,
         bits=bits,
         subgroups=config.dataset.subgroups,
+        near_duplicates=config.dataset.near_duplicates,
         cache_dir=Path(config.cache_dir),
     )
     if source is not None:
-        seen = records.read_table(source / "split.csv").query("split != 'test'")
-        has_patients = "normal_folder" not in records.read_config(source)["dataset"]
-        by_patient = has_patients and not isinstance(config.dataset, FolderConfig)
-        check_unseen(data.table.query("split == 'test'"), seen, run=str(source), by_patient=by_patient)
+        _check_new_to(source, data, config)
     return data
+
+
+def _check_new_to(source: Path, data: Prepared, config: Config) -> None:
+    """Refuse to evaluate a run on images, or on patients, that it was trained or validated on."""
+    seen = records.read_table(source / "split.csv").query("split != 'test'")
+    datasets = records.read_config(source)["dataset"], to_plain(config)["dataset"]
+    is_test = data.table["split"] == "test"
+    test = data.table[is_test]
+    check_unseen(test, seen, run=str(source), by_patient=all(map(records.names_patients, datasets)))
+    if not (source / records.SIGNATURES).is_file():
+        log.warning("the evaluated run keeps no signatures: near-duplicates of its training images cannot be found")
+        return
+    originals = seen[seen["origin"] == ""]
+    try:
+        known = np.load(source / records.SIGNATURES)
+    except (OSError, ValueError, EOFError):
+        known = np.empty(0)
+    if known.shape != (len(originals), data.signatures.shape[1]):
+        raise Refusal(f"{source / records.SIGNATURES} is damaged: bring it back from a copy, or train the run again")
+    refuses = config.dataset.near_duplicates is NearDuplicates.refuse
+    check_nearly_unseen(test, data.signatures[is_test], originals, known, refuses=refuses)
 
 
 def _fill(
@@ -147,6 +167,7 @@ def _fill(
     records.write_table(run_dir / "measures.csv", data.measures)
     with clock.part("prepare_s"):
         if source is None:
+            np.save(run_dir / records.SIGNATURES, data.signatures[data.table["split"] != "test"])
             data = with_copies(data, config.augmentation, seed=config.seed, cache_dir=Path(config.cache_dir))
         records.write_table(run_dir / "split.csv", data.table)
         learner = trial.build_learner(

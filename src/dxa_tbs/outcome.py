@@ -12,8 +12,9 @@ from PIL import Image
 
 from dxa_tbs import records
 from dxa_tbs.config import Config, Fit
-from dxa_tbs.data.images import crop_corner, read_frame
+from dxa_tbs.data.images import read_frame
 from dxa_tbs.data.prepare import Prepared
+from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
 
 log = logging.getLogger("dxa_tbs.outcome")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dxa_tbs import records
-from dxa_tbs.evaluation.rates import counts, metrics_of_counts
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
+from dxa_tbs.evaluation.rates import counts, metrics_of_counts
 
 Records = Mapping[str, Any]  # what each file holds, by name; of a CSV the columns, as text
 Kinds = Mapping[str, tuple[type, ...]]  # by key, the types that its value may have

@@ -25,11 +25,24 @@ SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former, where
 METRICS = "metrics.json"  # written last: its presence means "finished"
 CONFIG = "config.yaml"
 FAILED = "failed.json"  # why a run ended without results
+SIGNATURES = "signatures.npy"  # of the train and val originals, in the order of split.csv; runs of 0.1.0 have none
 
 _GATHERING: list[dict[Path, str]] = []  # see gathered_digests
 
 SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed", "experiment")
-WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
+WITHOUT_EFFECT = (  # on the results; what `evaluate` names counts by its weights
+    "output_root",
+    "cache_dir",
+    "evaluate",
+    "dataset.near_duplicates",
+)
+ADDED_SINCE = (  # settings that older runs lack: section, a setting beside it, the setting, the value in force before
+    ("dataset", "normal_folder", "patient_from", None),
+    ("dataset", "subgroups", "near_duplicates", "refuse"),
+    ("preprocessing", "fit", "region", "whole"),
+    ("labels", "rule", "permuted_seed", None),
+    ("evaluation", "threshold", "shown_errors", 4),
+)
 
 
 def run_folder(config: Mapping[str, Any], overrides: Sequence[str], *, evaluated_sha256: str | None = None) -> Path:
@@ -169,7 +182,15 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise ValueError(f"{CONFIG} holds no settings")
+    for section, sibling, key, value in ADDED_SINCE:
+        if sibling in config.get(section, {}):
+            config[section].setdefault(key, value)
     return config
+
+
+def names_patients(dataset: Mapping[str, Any]) -> bool:
+    """Return whether the patient_ids of a dataset say who somebody is, elsewhere too; those made of images do not."""
+    return "normal_folder" not in dataset or dataset["patient_from"] not in (None, "file")
 
 
 def read_table(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -251,7 +272,8 @@ def _clear(run_dir: Path) -> None:
 
 def _check_same_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> None:
     there, here = (
-        flatten({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config)
+        {key: value for key, value in flatten(settings).items() if key not in WITHOUT_EFFECT}
+        for settings in (read_config(run_dir), config)
     )
     differences = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"

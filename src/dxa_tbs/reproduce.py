@@ -26,7 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from dxa_tbs import records
 from dxa_tbs.checks import check_config
 from dxa_tbs.cli import one_line_refusals
-from dxa_tbs.compose import load_config, to_plain
+from dxa_tbs.compose import check_recipe, load_config, to_plain
 from dxa_tbs.config import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
@@ -67,6 +67,7 @@ def plan(overrides: Sequence[str]) -> list[Job]:
         Refusal: what is gone through, or cannot be, is among them, or another one is a list.
     """
     typed, lists = _separate(overrides)
+    check_recipe(typed)
     experiments = [(table.approach, model, "") for table in RESULTS for model in table.rows]
     jobs = []
     for repeat in itertools.product(*([f"{key}={value}" for value in values] for key, values in lists.items())):

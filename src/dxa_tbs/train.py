@@ -12,8 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dxa_tbs.checks import check_config, check_names
-from dxa_tbs.cli import one_line_refusals, print_refusal
-from dxa_tbs.compose import load_config, take_over_training
+from dxa_tbs.cli import one_line_refusals, print_refusal, refuse_empty_sweeps
+from dxa_tbs.compose import check_recipe, load_config, take_over_training
 from dxa_tbs.config import conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.imports import collector_paused
@@ -44,6 +44,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     for text in framework:
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
             raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
+    check_recipe(overrides)
     groups = ("model", "approach", "split", "augmentation", "optimizer")
     check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
@@ -64,6 +65,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
 
 def main() -> None:
     with one_line_refusals():
+        refuse_empty_sweeps(sys.argv[1:])
         run_job()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dxa_tbs.data.labels import CLASS_NAMES
+from dxa_tbs.data.likeness import Pair, find_alike
+from dxa_tbs.data.names import loose_form
 from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.data")
+
+MAX_PAIRS = 10_000  # more say nothing new
 
 
 def check_split(table: pd.DataFrame, *, needed: Sequence[str]) -> None:
@@ -61,6 +67,93 @@ def check_pixels(table: pd.DataFrame) -> None:
         log.warning("%d images are the same as another of their class and split, pixel by pixel", len(twins))
 
 
+def check_near_duplicates(table: pd.DataFrame, signatures: np.ndarray, *, refuses: bool) -> None:
+    """Refuse images of different patients that are nearly the same and stand on two sides of the split.
+
+    Args:
+        table: with the columns image_id, patient_id, split, source, sha256 (the same pixels: see `check_pixels`).
+        signatures: of the images, as `likeness.compute_signature` makes them.
+        refuses: else it warns.
+
+    Raises:
+        Refusal: lists the pairs.
+    """
+    patients, sides, sha256 = (table[name].to_numpy() for name in ("patient_id", "split", "sha256"))
+    apart: list[Pair] = []
+    num_together = 0
+    for pair in find_alike(signatures):
+        if patients[pair.first] == patients[pair.second] or sha256[pair.first] == sha256[pair.second]:
+            continue
+        if sides[pair.first] == sides[pair.second]:
+            num_together += 1
+        elif len(apart) < MAX_PAIRS:
+            apart.append(pair)
+    if num_together:
+        log.warning(
+            "%d pairs of images of different patients on one side of the split are nearly the same: one counts twice",
+            num_together,
+        )
+    if apart:
+        names = [
+            f"{row.image_id} ({row.split}{f', {row.source}' if isinstance(row.source, Path) else ''})"
+            for row in table.itertuples()
+        ]
+        text = f"{_at_least(apart)} pairs of images of different patients on two sides of the split are nearly the same"
+        _refuse_or_warn(text, _describe(apart, names, names), refuses=refuses)
+
+
+def check_nearly_unseen(
+    test: pd.DataFrame,
+    signatures: np.ndarray,
+    seen: pd.DataFrame,
+    seen_signatures: np.ndarray,
+    *,
+    refuses: bool,
+) -> None:
+    """Refuse to test weights on images that are nearly those they were trained or selected on.
+
+    Args:
+        test: the images to be scored: image_id; and their signatures.
+        seen: the evaluated run's own train and val originals: image_id; and their signatures.
+        refuses: else it warns.
+
+    Raises:
+        Refusal: lists the pairs.
+    """
+    found = find_alike(signatures, seen_signatures)
+    pairs = list(itertools.islice(found, MAX_PAIRS))
+    if pairs:
+        text = (
+            f"{_at_least(pairs)} pairs of a test image and one the run was trained or validated on are nearly the same"
+        )
+        details = _describe(pairs, test["image_id"].tolist(), (seen["image_id"] + " of the run").tolist())
+        _refuse_or_warn(text, details, refuses=refuses)
+
+
+def _at_least(pairs: Sequence[Pair]) -> str:
+    return f"{len(pairs)} or more" if len(pairs) == MAX_PAIRS else str(len(pairs))
+
+
+def _describe(pairs: Sequence[Pair], first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return [
+        f"{first[pair.first]} ~ {second[pair.second]}: correlation {pair.correlation:.2f}"
+        + ", mirrored" * pair.is_mirrored
+        for pair in sorted(pairs, key=lambda pair: -pair.correlation)
+    ]
+
+
+def _refuse_or_warn(text: str, details: Sequence[str], *, refuses: bool) -> None:
+    if refuses:
+        raise Refusal(
+            f"{text}: give them the same patient_id, or leave one out (different after a look: "
+            "dataset.near_duplicates=warn)",
+            details,
+        )
+    log.warning("%s (dataset.near_duplicates=warn)", text)
+    for line in details:  # to the console: they name files
+        log.info(line)
+
+
 def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str, by_patient: bool) -> None:
     """Refuse to test weights on patients or images they were trained or selected on.
 
@@ -75,10 +168,12 @@ def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str, by_patient
     """
     is_known = test["sha256"].isin(seen["sha256"])
     if by_patient:
-        is_known |= test["patient_id"].isin(seen["patient_id"])
+        is_known |= test["patient_id"].map(loose_form).isin(seen["patient_id"].map(loose_form))
     if is_known.any():
+        known = test[is_known]
+        whose = f", of {known['patient_id'].nunique()} patients," if by_patient else ""
+        alike = " (two hospitals that number alike: give other patient_ids)" if by_patient else ""
         raise Refusal(
-            f"{is_known.sum()} test images, of {test['patient_id'][is_known].nunique()} patients, are those {run} was "
-            "trained and validated on: leave them out (two hospitals that number alike: give other patient_ids)",
-            (test["image_id"] + " of patient " + test["patient_id"])[is_known].tolist(),
+            f"{len(known)} test images{whose} are those {run} was trained and validated on: leave them out{alike}",
+            (known["image_id"] + (" of patient " + known["patient_id"] if by_patient else "")).tolist(),
         )

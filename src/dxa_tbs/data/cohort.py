@@ -1,4 +1,4 @@
-"""Who is in the cohort: from class folders or from a table, to one row per image. No pixels here.
+"""Who is in the cohort: from a table to one row per image; class folders: see `folders`. No pixels here.
 
 A cohort is a DataFrame sorted by image_id with the columns
     image_id, patient_id   str; unique, and shared by the images of one patient
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,42 +26,12 @@ import pandas as pd
 from dxa_tbs.config import PLAUSIBLE_TBS, LabelSource
 from dxa_tbs.data.cells import read_cells
 from dxa_tbs.data.labels import DEGRADED, NORMAL
+from dxa_tbs.data.names import alike_in_form, damage
 from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.data")
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 ROI_COLUMNS = ("roi_x0", "roi_y0", "roi_x1", "roi_y1")
-
-
-def read_folder(root: Path, *, class_folders: tuple[str, str]) -> pd.DataFrame:
-    """Return the cohort of a folder that holds one folder of images per class (Normal first).
-
-    Raises:
-        Refusal: a folder is missing or holds no image.
-    """
-    rows = []
-    for label, name in ((NORMAL, class_folders[0]), (DEGRADED, class_folders[1])):
-        folder = root / name
-        key = f"dataset.{'normal' if label == NORMAL else 'degraded'}_folder={name}"
-        if not folder.is_dir():
-            there = ", ".join(sorted(path.name for path in _subfolders(root))) or "no folder"
-            raise Refusal(f"{key}: {root} holds no such folder, it holds {there}: name the one that is meant")
-        files = sorted(
-            path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))
-        )
-        images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        if not images:
-            raise Refusal(f"{key}: no image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)})")
-        if others := set(files) - set(images):
-            suffixes = sorted({path.suffix for path in others if re.fullmatch(r"\.\w{1,5}", path.suffix)})
-            log.warning(
-                "%s: %d files are no images and stay out (%s)", key, len(others), " ".join(suffixes) or "no suffix"
-            )
-        rows += [{"label": label, "source": path, "image_id": pseudonym(path.relative_to(root))} for path in images]
-    table = pd.DataFrame(rows)
-    table["patient_id"], table["tbs"] = table["image_id"], np.nan
-    return _ordered(table)
 
 
 def read_table(
@@ -103,6 +72,8 @@ def read_table(
     complain((cells["path"] != "") & ~sources.map(Path.is_file), cells["path"] + " does not exist")
     complain(sources.map(os.path.normcase).duplicated(keep=False), cells["path"] + " is listed more than once")
     complain(cells["patient_id"] == "", "patient_id is empty")
+    for column in [name for name in ("patient_id", "image_id") if name in cells]:
+        _complain_of_identifiers(cells[column], complain)
 
     table = pd.DataFrame({"patient_id": cells["patient_id"], "source": sources})
     if "image_id" in cells:
@@ -122,7 +93,17 @@ def read_table(
     if problems:
         bad = len({line.split(":")[0] for line in problems})
         raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: mend or remove them", problems)
-    return _ordered(table)
+    return ordered(table)
+
+
+def _complain_of_identifiers(ids: pd.Series, complain: Callable[[pd.Series, str | pd.Series], None]) -> None:
+    """Complain of identifiers that a program has damaged, and of those that differ in form alone."""
+    damaged = ids.map(damage)
+    complain(damaged.notna(), f"{ids.name} " + damaged.fillna(""))
+    others = {one: [other for other in group if other != one] for group in alike_in_form(ids.unique()) for one in group}
+    differs = ids.isin(others.keys())
+    ways = ids[differs].map(lambda one: f"{one!a} here, {' or '.join(ascii(other) for other in others[one])} elsewhere")
+    complain(differs, f"{ids.name} is written in several ways: " + ways.reindex(ids.index, fill_value=""))
 
 
 def leave_out_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,23 +116,15 @@ def leave_out_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     return table[labelled].astype({"label": int}).reset_index(drop=True)
 
 
-def pseudonym(path: Path) -> str:
-    """Return an identifier for a file that says nothing of its name: 12 hex digits."""
-    return hashlib.sha256(path.as_posix().encode()).hexdigest()[:12]
+def pseudonym(name: str | Path) -> str:
+    """Return an identifier for a file, or for a patient named by it, that does not show the name: 12 hex digits."""
+    text = name.as_posix() if isinstance(name, Path) else name
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a cohort sorted by image_id."""
     return table.sort_values("image_id").reset_index(drop=True)
-
-
-def _subfolders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise Refusal(f"dataset.root={root} is not a folder")
-    return [path for path in root.iterdir() if path.is_dir()]
 
 
 def _require_columns(cells: pd.DataFrame, csv: Path, label_from: LabelSource, *, needs_tbs: bool) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_COLOUR_DIFFERENCE = 16  # between the channels of a grey picture saved as colour (JPEG rounds)
 PHOTOMETRIC = 262  # TIFF tag; 0: white is zero
 DEEP_MODES = ("I;16", "I;16B", "I;16L")
+
+
+class Header(NamedTuple):
+    """Attributes: is_deep: 16-bit grey levels; is_turned: a tag says that the pixels are not stored upright."""
+
+    is_deep: bool
+    is_turned: bool
 
 
 class UnusableImage(Exception):  # noqa: N818 - gathered, then refused together
@@ -17,15 +25,17 @@ class UnusableImage(Exception):  # noqa: N818 - gathered, then refused together
 
 
 def decode(path: Path) -> np.ndarray:
-    """Return the frame, (H, W), uint8 or (16-bit files) uint16.
+    """Return the frame, upright, (H, W), uint8 or (16-bit files) uint16.
 
-    Reads PNG, TIFF, BMP and JPEG: grey, grey with an opaque alpha, and grey saved as colour or with a palette.
+    Reads PNG, TIFF, BMP and JPEG: grey, grey with an opaque alpha, and grey saved as colour or with a palette. An
+    orientation tag (EXIF, TIFF) is followed.
 
     Raises:
         UnusableImage: unreadable or truncated, coloured, transparent, of several pages, or of another depth.
     """
     try:
-        with Image.open(path) as image:
+        # by file: given a path, Pillow maps uncompressed TIFFs into memory, and mixes up the sides of turned ones
+        with path.open("rb") as file, Image.open(file) as image:
             if (pages := getattr(image, "n_frames", 1)) > 1:
                 raise UnusableImage(f"holds {pages} pages, not one")
             return _grey(image)
@@ -37,27 +47,27 @@ def decode(path: Path) -> np.ndarray:
         raise UnusableImage(f"cannot be read ({error})") from None
 
 
-def is_deep(path: Path) -> bool:
-    """Return whether the header speaks of 16-bit grey levels; an unreadable file counts as shallow."""
+def read_header(path: Path) -> Header:
+    """Return what the header of a file says of its pixels; an unreadable file counts as shallow and upright."""
     try:
         with Image.open(path) as image:
-            return image.mode in DEEP_MODES
+            return Header(image.mode in DEEP_MODES, image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9))
     except Exception:  # decode says what is wrong with it
-        return False
+        return Header(is_deep=False, is_turned=False)
 
 
 def _grey(image: Image.Image) -> np.ndarray:
     if image.mode in DEEP_MODES:
         if dict(getattr(image, "tag_v2", {})).get(PHOTOMETRIC) == 0:
             raise UnusableImage("is a 16-bit TIFF that stores black as its largest value: save it the usual way")
-        return np.asarray(image).astype(np.uint16)
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
     if image.mode in ("L", "1"):
-        return np.asarray(image.convert("L"))
+        return np.asarray(ImageOps.exif_transpose(image).convert("L"))
     if image.mode not in ("LA", "P", "PA", "RGB", "RGBA"):
         raise UnusableImage(f"has pixels of mode {image.mode}, not 8- or 16-bit grey")
     if any(";16" in str(raw_mode) for *_, raw_mode in getattr(image, "tile", ())):
         raise UnusableImage("has 16-bit colour, of which only the upper half would be read: save it as grey")
-    return _grey_of_colour(np.asarray(image.convert("RGBA")).astype(np.int16))
+    return _grey_of_colour(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")).astype(np.int16))
 
 
 def _grey_of_colour(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -14,22 +15,27 @@ import joblib
 import numpy as np
 import pandas as pd
 import scipy
-from PIL import Image
 from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config import Fit, Region
 from dxa_tbs.data.cohort import ROI_COLUMNS
-from dxa_tbs.data.frames import UnusableImage, decode, is_deep
+from dxa_tbs.data.depth import MAX_STRAY_SHARE, bits_in_use, num_brighter, to_bytes
+from dxa_tbs.data.frames import UnusableImage, decode, read_header
+from dxa_tbs.data.likeness import compute_signature
 from dxa_tbs.data.measures import MEASURES, keep_region, measure
 from dxa_tbs.data.phantom import render
+from dxa_tbs.data.window import MIN_SHARE_SHOWN, SIZE_PX, box_in_window, crop_frame, resize_frame, share_shown
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import sha256_of_array, sha256_of_file
 
 log = logging.getLogger("dxa_tbs.data")
 
-SIZE_PX = 224
-VERSION = 2  # raise when a change moves a pixel: cached images then count as stale
+NO_IMAGE = np.empty((0, 0), np.uint8)
+MIN_SIDE_PX = 32  # a smaller frame shows no spine
+MIN_BOX_PX = 8  # a smaller box is none around L1-L4: given in shares of the frame, or in other units than pixels?
+MAX_NAMED = 10
+VERSION = 3  # raise when a change moves a pixel: cached images then count as stale
 
 Source = Path | render.Candidate
 
@@ -37,21 +43,31 @@ Source = Path | render.Candidate
 @dataclass(frozen=True)
 class Images:
     """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each; bits used of 16; measures, a
-    row per image."""
+    row per image; signatures of the whole frames, int8 (N, 512), see `likeness`."""
 
     pixels: np.ndarray
     sha256: list[str]
     bits: int | None
     measures: pd.DataFrame
+    signatures: np.ndarray
 
 
 @dataclass(frozen=True)
 class Window:
-    """What was made of one frame: image, uint8 (224, 224), its measures, and the frame's height and width."""
+    """What was made of one frame: image, uint8 (224, 224), its measures, and the frame's height and width.
+
+    Attributes:
+        signature: of the whole frame, int8 (512,).
+        share_shown: of the box, or of a frame without one.
+        num_stray: pixels brighter than the bits in use allow, taken as white.
+    """
 
     image: np.ndarray
     measures: dict[str, float]
     shape: tuple[int, ...]
+    signature: np.ndarray
+    share_shown: float
+    num_stray: int
 
 
 def hash_sources(table: pd.DataFrame) -> list[str]:
@@ -80,7 +96,8 @@ def load_images(
     Args:
         source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
         fit: crop (around the region of interest, else the image's centre, no interpolation) or resize.
-        bits: in use of 16-bit files; None: the fewest of 8, 10, 12, 14, 16 that hold the cohort's largest value.
+        bits: in use of 16-bit files, brighter pixels that are few being white; None: the fewest of 8, 10, 12, 14, 16
+            that hold the cohort's largest value.
         region: what is left of an image, the rest of it black.
 
     Raises:
@@ -101,28 +118,11 @@ def load_images(
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
+    rows = notes["shows_little"]
+    _warn_of_little(table["image_id"].iloc[rows], ~np.isnan(rois[rows]).any(axis=1))
     measures = pd.DataFrame(np.load(entry / "measures.npy"), columns=MEASURES)
-    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"], measures)
-
-
-def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
-    """Return the 224 x 224 window around the middle of `roi` (x0, y0, x1, y1 in pixels; NaN: of the frame).
-
-    The window stays within the frame; where the frame is smaller, black is put around it.
-    """
-    left, top = crop_corner(frame.shape, roi)
-    window = frame[max(top, 0) : top + SIZE_PX, max(left, 0) : left + SIZE_PX]
-    missing = [(SIZE_PX - size) for size in window.shape]
-    return np.pad(window, [(gap // 2, gap - gap // 2) for gap in missing])
-
-
-def crop_corner(shape: tuple[int, ...], roi: np.ndarray) -> tuple[int, int]:
-    """Return column and row of the window's upper left pixel in a frame of that shape; negative where black is put."""
-    height, width = shape
-    middle_x, middle_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
-    left = int(np.clip(round(middle_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
-    top = int(np.clip(round(middle_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
-    return left - max(0, SIZE_PX - width) // 2, top - max(0, SIZE_PX - height) // 2
+    signatures = np.load(entry / "signatures.npy")
+    return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"], measures, signatures)
 
 
 def read_frame(row: pd.Series, *, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -134,47 +134,71 @@ def read_frame(row: pd.Series, *, bits: int | None) -> tuple[np.ndarray, np.ndar
     frame = decode(row["source"]) if isinstance(row["source"], Path) else render.read_frame(row["source"])
     if frame.dtype == np.uint16:
         assert bits is not None, "known once the images were loaded"
-        frame = (frame >> (bits - 8)).astype(np.uint8)
+        frame = to_bytes(frame, bits)
     return frame, row.reindex(list(ROI_COLUMNS)).to_numpy(float)
-
-
-def resize_frame(frame: np.ndarray) -> np.ndarray:
-    """Return the whole frame at 224 x 224, bilinear and antialiased; its texture is not what it was."""
-    return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
 
 
 def _build_entry(
     folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, region: Region, bits: int | None
 ) -> None:
-    """Write images.npy, measures.npy, and notes.json: what was found on the way."""
+    """Write images.npy, measures.npy, signatures.npy, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
-    deep = [source for source in sources if isinstance(source, Path) and is_deep(source)]
-    bits = bits or (_bits_in_use(deep) if deep else 8)
+    headers = {source: read_header(source) for source in sources if isinstance(source, Path)}
+    deep = [path for path, header in headers.items() if header.is_deep]
+    bits = bits or (bits_in_use(deep) if deep else 8)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
-    unusable, sha256, small, measures = [], [], [], []
+    unusable, sha256, windows = [], [], []
     for row, window in enumerate(_read_all(sources, rois, fit=fit, region=region, bits=bits)):
         if isinstance(window, str):
             unusable.append(f"{sources[row]} {window}")
             continue
         pixels[row] = window.image
         sha256.append(sha256_of_array(window.image))
-        measures.append(window.measures)
-        small += [window.shape] if fit is Fit.crop and min(window.shape) < SIZE_PX else []
+        windows.append(dataclasses.replace(window, image=NO_IMAGE))
     if unusable:
         raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
     pixels.flush()
-    np.save(folder / "measures.npy", [[one[name] for name in MEASURES] for one in measures])
-    warnings = []
-    if deep:
-        warnings.append(f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)")
+    np.save(folder / "measures.npy", [[one.measures[name] for name in MEASURES] for one in windows])
+    np.save(folder / "signatures.npy", np.stack([one.signature for one in windows]))
+    num_turned = sum(header.is_turned for header in headers.values())
+    warnings = [
+        *([f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)"] if deep else []),
+        *([f"{num_turned} images carry an orientation tag and were turned upright"] if num_turned else []),
+        *_notes(windows, fit=fit),
+    ]
+    shows_little = [row for row, one in enumerate(windows) if one.share_shown < MIN_SHARE_SHOWN]
+    notes = {"warnings": warnings, "sha256": sha256, "bits": bits if deep else None, "shows_little": shows_little}
+    (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
+
+
+def _notes(windows: list[Window], *, fit: Fit) -> list[str]:
+    """Return what the user should know of images that were used: marks, and frames smaller than the window."""
+    texts = []
+    if stray := [one.num_stray for one in windows if one.num_stray]:
+        texts.append(f"{len(stray)} images hold pixels brighter than the bits in use, {sum(stray)} in all: made white")
+    small = [one.shape for one in windows if fit is Fit.crop and min(one.shape) < SIZE_PX]
     if small:
         height, width = min(small, key=lambda shape: shape[0] * shape[1])
-        warnings.append(
+        texts.append(
             f"{len(small)} images are smaller than {SIZE_PX} x {SIZE_PX} pixels, the smallest is {width} x {height}: "
             "black was put around them"
         )
-    notes = {"warnings": warnings, "sha256": sha256, "bits": bits if deep else None}
-    (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
+    return texts
+
+
+def _warn_of_little(image_ids: pd.Series, has_box: np.ndarray) -> None:
+    """Name the images whose window shows little of them.
+
+    Args:
+        has_box: whether each has a box, so that its window shows little of that.
+    """
+    for what, names in (("box around L1-L4", list(image_ids[has_box])), ("image", list(image_ids[~has_box]))):
+        if names:
+            more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+            log.warning(
+                "%d windows of %d x %d pixels show under a third of the %s (preprocessing.fit=resize shows all): %s",
+                *(len(names), SIZE_PX, SIZE_PX, what, ", ".join(names[:MAX_NAMED]) + more),
+            )
 
 
 def _read_all(
@@ -200,33 +224,24 @@ def _read_one(
         except UnusableImage as reason:
             return str(reason)
     height, width = frame.shape
+    if min(height, width) < MIN_SIDE_PX:
+        return f"is no image of a spine: {width} x {height} pixels"
+    num_stray = 0
     if frame.dtype == np.uint16:
-        if int(frame.max()) >> bits:
-            return f"holds {frame.max()}, more than dataset.bits={bits} allows"
-        frame = (frame >> (bits - 8)).astype(np.uint8)
+        num_stray = num_brighter(frame, bits)
+        if num_stray > MAX_STRAY_SHARE * frame.size:
+            return f"holds {num_stray} pixels up to {frame.max()}, more than dataset.bits={bits} allows"
+        frame = to_bytes(frame, bits)
     if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
         return f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
+    if min(roi[2] - roi[0], roi[3] - roi[1]) < MIN_BOX_PX:
+        return f"its region {roi.tolist()} is under {MIN_BOX_PX} pixels wide or high: give pixels of the upright image"
     image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
     if image.min() == image.max():
         return f"shows nothing: every pixel is {image.min()}"
-    box = _box_in_window(frame.shape, roi, fit)
+    box = box_in_window(frame.shape, roi, fit)
     measures = measure(image, box if measures_box else np.full(4, np.nan))
-    return Window(image if region is Region.whole else keep_region(image, box, region), measures, frame.shape)
-
-
-def _box_in_window(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> np.ndarray:
-    """Return the region of interest in pixels of the 224 x 224 window."""
-    if fit is Fit.resize:
-        return np.asarray(roi * SIZE_PX / np.tile(shape[::-1], 2))
-    return np.asarray(roi - np.tile(crop_corner(shape, roi), 2))
-
-
-def _bits_in_use(paths: list[Path]) -> int:
-    def largest(path: Path) -> int:
-        try:
-            return int(decode(path).max())
-        except UnusableImage:
-            return 0  # listed when the images are read
-
-    top = max(joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(largest)(path) for path in paths))
-    return min(bits for bits in (8, 10, 12, 14, 16) if not top >> bits)
+    image = image if region is Region.whole else keep_region(image, box, region)
+    return Window(
+        image, measures, (height, width), compute_signature(frame), share_shown(frame.shape, roi, fit), num_stray
+    )

@@ -47,10 +47,11 @@ def permute_labels(cohort: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     rows = pd.Series(list(cohort.groupby("patient_id").indices.values()))
     kinds = rows.map(lambda own: f"{cohort['split'].iloc[own[0]]} {len(own)}")
     alone = kinds.map(kinds.value_counts()) == 1
-    if rows[alone].map(len).sum() > MAX_ALONE * len(cohort):
+    num_alone = rows[alone].map(len).sum()
+    if num_alone > MAX_ALONE * len(cohort):
         raise Refusal(
-            f"labels.permuted_seed={seed}: {alone.sum()} of {len(rows)} patients have a number of images that nobody "
-            "else of their split has, and can exchange labels with nobody: drop it"
+            f"labels.permuted_seed={seed}: {num_alone} of {len(cohort)} images belong to patients with a number of "
+            "images that nobody else of their split has, who can exchange labels with nobody: drop it"
         )
     for _, alike in rows.groupby(kinds):
         for to, source in zip(alike, alike.iloc[rng.permutation(len(alike))], strict=True):

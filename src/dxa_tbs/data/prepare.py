@@ -21,6 +21,7 @@ from dxa_tbs.config import (
     KFoldSplitConfig,
     LabelRule,
     LabelsConfig,
+    NearDuplicates,
     PhantomConfig,
     Region,
     SplitConfig,
@@ -29,17 +30,20 @@ from dxa_tbs.config import (
     TableConfig,
 )
 from dxa_tbs.data import split as splitting
-from dxa_tbs.data.audit import check_pixels
+from dxa_tbs.data.audit import check_near_duplicates, check_pixels
 from dxa_tbs.data.augment import plan_copies
-from dxa_tbs.data.cohort import leave_out_unlabelled, read_folder, read_table
+from dxa_tbs.data.cohort import leave_out_unlabelled, read_table
 from dxa_tbs.data.copies import load_with_copies
+from dxa_tbs.data.folders import read_folder
 from dxa_tbs.data.images import load_images
 from dxa_tbs.data.labels import CLASS_NAMES, label_tbs
 from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom.cohort import SCANNER, phantom_cohort
+from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.data")
 
+USUAL_SUBGROUPS = ["age", "sex", "bmi", "scanner"]  # of conf/dataset/table.yaml: kept where the table has them
 SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "tbs", "origin", "sha256"]
 
 
@@ -53,6 +57,7 @@ class Prepared:
         is_synthetic: whether any is a phantom's, also one that was exported and read back.
         bits: taken as in use of 16-bit files, if there were any.
         measures: of each original, image_id and `data.measures.MEASURES` (measures.csv).
+        signatures: of each original, int8 (N, 512), see `data.likeness`.
     """
 
     table: pd.DataFrame
@@ -60,10 +65,25 @@ class Prepared:
     is_synthetic: bool
     bits: int | None
     measures: pd.DataFrame
+    signatures: np.ndarray
 
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
-    """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`), without any pixels."""
+    """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`), without any pixels.
+
+    Raises:
+        Refusal: it cannot be read, or lacks a column of dataset.subgroups that was asked for.
+    """
+    cohort = _read_cohort(dataset, labels, split)
+    lacking = [name for name in dataset.subgroups if name.lower() not in cohort]
+    if lacking and not (isinstance(dataset, TableConfig) and dataset.subgroups == USUAL_SUBGROUPS):
+        raise Refusal(
+            f"dataset.subgroups={dataset.subgroups}: the cohort has no column {', '.join(lacking)}: drop what it lacks"
+        )
+    return cohort
+
+
+def _read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
     label = functools.partial(
         label_tbs, rule=labels.rule, degraded_max=labels.degraded_max_tbs, normal_min=labels.normal_min_tbs
     )
@@ -78,7 +98,8 @@ def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig
             thickness_sd_cm=dataset.thickness_sd_cm,
         )
     if isinstance(dataset, FolderConfig):
-        return read_folder(Path(dataset.root), class_folders=(dataset.normal_folder, dataset.degraded_folder))
+        folders = dataset.normal_folder, dataset.degraded_folder
+        return read_folder(Path(dataset.root), class_folders=folders, patient_from=dataset.patient_from)
     assert isinstance(dataset, TableConfig)
     split_column = [split.column] if isinstance(split, FileSplitConfig) and split.path is None else []
     columns = [name.lower() for name in (*dataset.subgroups, *split_column, "scanner")]
@@ -113,21 +134,29 @@ def split_cohort(cohort: pd.DataFrame, split: SplitConfig) -> pd.Series:
 
 
 def prepare_images(
-    cohort: pd.DataFrame, *, fit: Fit, region: Region, bits: int | None, subgroups: list[str], cache_dir: Path
+    cohort: pd.DataFrame,
+    *,
+    fit: Fit,
+    region: Region,
+    bits: int | None,
+    subgroups: list[str],
+    near_duplicates: NearDuplicates,
+    cache_dir: Path,
 ) -> Prepared:
     """Return the originals of a cohort that has the columns split and source_sha256.
 
     Raises:
-        Refusal: an image cannot be used, or is there twice on two sides.
+        Refusal: an image cannot be used, or is there twice, or nearly so, on two sides.
     """
     sources = list(cohort["source_sha256"])
     images = load_images(cohort, sources, fit=fit, region=region, bits=bits, cache_dir=cache_dir)
     table = cohort.assign(origin="", sha256=images.sha256)
     check_pixels(table)
+    check_near_duplicates(table, images.signatures, refuses=near_duplicates is NearDuplicates.refuse)
     is_synthetic = "scanner" in table and bool((table["scanner"] == SCANNER).any())
     columns = SPLIT_COLUMNS + [name.lower() for name in subgroups if name.lower() in table]
     measures = images.measures.round(6).assign(image_id=table["image_id"])[["image_id", *MEASURES]]
-    return Prepared(table[columns], images.pixels, is_synthetic, images.bits, measures)
+    return Prepared(table[columns], images.pixels, is_synthetic, images.bits, measures, images.signatures)
 
 
 def with_copies(data: Prepared, how: AugmentationConfig, *, seed: int, cache_dir: Path) -> Prepared:

@@ -66,7 +66,8 @@ def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fracti
     for label, name in enumerate(CLASS_NAMES):
         if (count := int((patients == label).sum())) < len(SPLITS):
             raise Refusal(
-                f"split=stratified: {count} {name} patients: each class needs one or more in each of three splits"
+                f"split=stratified: {count} {name} {_units(cohort)}: each class needs one or more in each of three "
+                "splits"
             )
     num_test, num_val = (round(fraction * len(patients)) for fraction in (test_fraction, val_fraction))
     try:
@@ -74,8 +75,9 @@ def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fracti
         train, val = train_test_split(rest, test_size=num_val, stratify=rest, random_state=seed)
     except ValueError:
         raise Refusal(
-            f"split.val_fraction={val_fraction}, split.test_fraction={test_fraction}: of {len(patients)} patients they "
-            f"leave no patient of each class in every split ({num_val} in val, {num_test} in test): give larger shares"
+            f"split.val_fraction={val_fraction}, split.test_fraction={test_fraction}: of {len(patients)} "
+            f"{_units(cohort)} they leave none of a class in some split ({num_val} in val, {num_test} in test): give "
+            "larger shares"
         ) from None
     side = {patient: name for name, part in zip(SPLITS, (train, val, test), strict=True) for patient in part.index}
     return cohort["patient_id"].map(side)
@@ -92,7 +94,7 @@ def split_by_fold(cohort: pd.DataFrame, *, folds: int, fold: int, val_fraction: 
     patients = cohort.groupby("patient_id")["label"].max()
     for label, name in enumerate(CLASS_NAMES):
         if (count := int((patients == label).sum())) < folds + 1:
-            raise Refusal(f"split.folds={folds}: {count} {name} patients: each class needs more than that many")
+            raise Refusal(f"split.folds={folds}: {count} {name} {_units(cohort)}: each class needs more than that many")
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, patients)
     rest, test = list(parts)[fold]
     others = patients.iloc[rest]
@@ -101,8 +103,8 @@ def split_by_fold(cohort: pd.DataFrame, *, folds: int, fold: int, val_fraction: 
         _, val = train_test_split(others, test_size=num_val, stratify=others, random_state=seed)
     except ValueError:
         raise Refusal(
-            f"split.val_fraction={val_fraction}: of {len(others)} patients it leaves none of a class in train or val "
-            f"({num_val} in val): give a larger share"
+            f"split.val_fraction={val_fraction}: of {len(others)} {_units(cohort)} it leaves none of a class in train "
+            f"or val ({num_val} in val): give a larger share"
         ) from None
     side = dict.fromkeys(patients.index, "train") | dict.fromkeys(val.index, "val")
     side |= dict.fromkeys(patients.index[test], "test")
@@ -139,6 +141,11 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
         odd = (cohort["image_id"][~known] + ": " + words).tolist()
         raise Refusal(f"{origin}: {len(odd)} images are in none of {', '.join(SPLITS)}", odd)
     return side
+
+
+def _units(cohort: pd.DataFrame) -> str:
+    """Return what is counted: patients, or images where each is a patient's own, or nobody said whose they are."""
+    return "patients" if cohort["patient_id"].duplicated().any() else "images"
 
 
 def _of_each(counts: np.ndarray) -> str:

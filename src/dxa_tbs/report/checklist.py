@@ -17,9 +17,6 @@ from dxa_tbs.report.marks import evaluated_run
 from dxa_tbs.report.runs import Experiment
 
 OPEN = "to be completed by the investigator"
-UNCERTAINTY = (
-    "Wilson, MOVER, DeLong and Newcombe by patient, with the variance of training; paired tests with Holm's correction"
-)
 Documents = Mapping[str, Document]
 
 
@@ -104,8 +101,8 @@ def _partition(one: Experiment, documents: Documents) -> str:
 
 
 def _disjoint(one: Experiment, documents: Documents) -> str:
-    if one.first.config["dataset"].get("normal_folder") is not None:
-        return "by image: class folders name no patients; the same pixels on two sides are refused"
+    if not one.knows_patients:
+        return "by image: nobody said which images belong to one patient; the same pixels on two sides are refused"
     return "by patient; the same pixels on two sides are refused"
 
 
@@ -165,6 +162,14 @@ def _in(*names: str) -> Callable[[Experiment, Documents], str]:
     return answer
 
 
+def _uncertainty(one: Experiment, documents: Documents) -> str:
+    units = "patients" if one.knows_patients else "images"
+    return (
+        f"Wilson, MOVER, DeLong and Newcombe by {units.removesuffix('s')}, with the variance of training where there are "
+        "several trainings; paired tests with Holm's correction"
+    )
+
+
 def _external(one: Experiment, documents: Documents) -> str:
     if "evaluated_run" not in one.first.facts:
         return "internal test set only"
@@ -197,7 +202,7 @@ ITEMS: tuple[tuple[str, str, str, Callable[[Experiment, Documents], str] | None]
     ("Training", "selection of the final model", "12c", _selection),
     ("Training", "class imbalance", "13", _preprocessing),
     ("Evaluation", "metrics, thresholds", "12e, 15", _in("operating_points", "decision_curve")),
-    ("Evaluation", "uncertainty and significance", "12e", lambda one, documents: UNCERTAINTY),
+    ("Evaluation", "uncertainty and significance", "12e", _uncertainty),
     ("Evaluation", "calibration", "12e", _in("calibration", "reliability")),
     ("Evaluation", "robustness, baselines", "12e", _in("sanity", "against_slope")),
     ("Evaluation", "explainability", "12e", None),

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from dxa_tbs import records
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.marks import title, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
@@ -82,11 +82,8 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes.tick_params(labelsize=8)
             if column == 0:
                 axes.set_ylabel("sensitivity")
-    save(
-        figure,
-        folder / "roc_curves",
-        marks=[*marks, "AUC with its 95 % interval; band: 95 %, these trained networks on other patients"],
-    )
+    band = f"AUC with its 95 % interval; band: 95 %, these trained networks on other {units_of(experiments)}"
+    save(figure, folder / "roc_curves", marks=[*marks, band])
 
 
 def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:

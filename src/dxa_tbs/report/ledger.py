@@ -137,8 +137,8 @@ def data_card(experiments: Sequence[Experiment], root: Path, banner: Sequence[st
             if len(part):
                 of_fold = "" if fold is None else f", fold {fold} of {run.config['split']['folds']}"
                 named = {"dataset": run.config["dataset"]["name"], "split": split + of_fold, "run": run.folder}
-                rows.append(named | _of_part(part, extra))
-    frame = pd.DataFrame(rows)
+                rows.append(named | _of_part(part, extra, knows_patients=one.knows_patients))
+    frame = pd.DataFrame(rows).astype({"patients": "Int64"})
     texts = {name: name.replace("_", " ").capitalize() for name in frame.columns}
     printed = frame.astype(object).where(frame.notna(), ABSENT).map(str).drop(columns="run")
     printed = printed.rename(columns=texts | {"tbs": "TBS", "bmi": "BMI"})
@@ -209,9 +209,9 @@ def _errors(one: Experiment, root: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _of_part(part: pd.DataFrame, extra: Sequence[str]) -> dict[str, Any]:
+def _of_part(part: pd.DataFrame, extra: Sequence[str], *, knows_patients: bool) -> dict[str, Any]:
     size = {
-        "patients": int(part["patient_id"].nunique()),
+        "patients": int(part["patient_id"].nunique()) if knows_patients else None,
         "images": len(part),
         "degraded": int(part["label"].sum()),
     }

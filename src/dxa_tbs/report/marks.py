@@ -87,6 +87,11 @@ def evaluated_run(experiment: Experiment) -> str:
     return "/".join(re.split(r"[\\/]", experiment.first.facts["evaluated_run"].rstrip("\\/"))[-PARTS_OF_A_RUN:])
 
 
+def units_of(experiments: Sequence[Experiment]) -> str:
+    """Return what varies in the intervals: patients, or images where nobody said whose they are."""
+    return "patients" if all(one.knows_patients for one in experiments) else "images"
+
+
 def title(experiment: Experiment) -> str:
     """Return a short name of an experiment: network, approach, number, test set if there are several, seeds, marks."""
     name = f"{experiment.model} {experiment.approach}" + (f" ({experiment.number})" if experiment.number > 1 else "")

@@ -59,8 +59,12 @@ def _corrected(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs
 
 
-def describe_pairs(pairs: pd.DataFrame) -> list[str]:
-    """Return what is to be said below the comparisons of a test set and metric."""
+def describe_pairs(pairs: pd.DataFrame, *, units: str) -> list[str]:
+    """Return what is to be said below the comparisons of a test set and metric.
+
+    Args:
+        units: what varies in the intervals, patients or images.
+    """
     tests = ", ".join(sorted(set(pairs["test"])))
     notes = [f"row less column; {tests}; p-values after Holm, over the {int((~pairs['is_primary']).sum())} pairs"]
     if pairs["is_primary"].any():
@@ -74,8 +78,8 @@ def describe_pairs(pairs: pd.DataFrame) -> list[str]:
     fewest, most = pairs["trainings"].min(), pairs["trainings"].max()
     if fewest == 1:
         notes.append(
-            "one training" + (" of either" if most > 1 else "") + ": a difference of these trained networks on other "
-            "patients, which says nothing of the architectures"
+            f"one training{' of either' if most > 1 else ''}: a difference of these trained networks on other {units}, "
+            "which says nothing of the architectures"
         )
     if fewest <= 2 <= most:
         notes.append("two trainings: the error holds what training adds, with hardly any power")

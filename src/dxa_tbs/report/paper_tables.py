@@ -8,14 +8,14 @@ import pandas as pd
 
 from dxa_tbs.report import pairs, tables
 from dxa_tbs.report.documents import Document
-from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of
+from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
 EXPLANATION = (
     "ours: at threshold 0.5, unless a note says another. AUC: of the scores; AUC of calls: balanced accuracy, "
     "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows.",
-    "95 % interval, one training: other patients. Wilson (proportions), MOVER from Wilson's limits (F1, balanced "
+    "95 % interval, one training: other {units}. Wilson (proportions), MOVER from Wilson's limits (F1, balanced "
     "accuracy, MCC), DeLong on the logit scale or, near 1, Newcombe's method 5 (AUC). Several seeds or folds: other "
     "trainings too, by the delta method with what training adds; these networks: without it.",
     "95 % of that: interval of the difference of two independent test sets. The paper trained once: how much another "
@@ -38,7 +38,8 @@ def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) ->
             continue
         numbers = tables.results(table, chosen)
         letters = [letter for one in chosen for letter in time_marks_of(one)]
-        notes = [*banner, *EXPLANATION] + ([legend(letters)] if letters else [])
+        explained = [text.format(units=units_of(chosen)) for text in EXPLANATION]
+        notes = [*banner, *explained] + ([legend(letters)] if letters else [])
         notes += [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
         name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
         documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))
@@ -59,7 +60,9 @@ def comparison_documents(
         part = frame[frame["test_set"] == test_set]
         for metric, heading in pairs.COMPARED.items() if not part.empty else ():
             numbers = part[part["metric"] == metric]
-            notes = [*banner, *pairs.describe_pairs(numbers), *apart] + ([legend(letters)] if letters else [])
+            notes = [*banner, *pairs.describe_pairs(numbers, units=units_of(experiments)), *apart] + (
+                [legend(letters)] if letters else []
+            )
             suffix = f"_{test_set}" if len(sets) > 1 else ""
             title = f"Comparisons: {heading}" + (f", test set {test_set}" if suffix else "")
             printed = pairs.print_comparisons(part, metric)

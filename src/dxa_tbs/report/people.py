@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,11 @@ MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
 NO_SUBGROUPS = ("image_id", "patient_id", "split", "label", "tbs", "origin", "sha256")
 AGE_EDGES = (50, 60, 70, 80)
 FEW = 5  # so many different numbers are codes
+
+
+def knows_patients(config: Mapping[str, Any]) -> bool:
+    """Return whether somebody said which images belong to one patient; class folders alone do not."""
+    return "normal_folder" not in config["dataset"] or config["dataset"]["patient_from"] is not None
 
 
 def read_who(run_dir: Path) -> pd.DataFrame:

@@ -23,12 +23,10 @@ from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.report.paper import is_papers_network
-from dxa_tbs.report.people import read_who
+from dxa_tbs.report.people import knows_patients, read_who
 
 NOT_OF_THE_EXPERIMENT = (
-    "output_root",
-    "cache_dir",
-    "evaluate",
+    *records.WITHOUT_EFFECT,
     "seed",
     "split.fold",
     "trainer.device",
@@ -101,6 +99,10 @@ class Experiment:
         region = config["preprocessing"].get("region", "whole")
         named = [] if region == "whole" else [f"{region} alone"]
         return ", ".join(named + ["permuted labels"] * (config["labels"].get("permuted_seed") is not None))
+
+    @property
+    def knows_patients(self) -> bool:
+        return knows_patients(self.first.config)
 
     @property
     def val_auc(self) -> float:

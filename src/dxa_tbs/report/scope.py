@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dxa_tbs.report.documents import number
+from dxa_tbs.report.marks import units_of
 from dxa_tbs.report.runs import Experiment
 
 FAILED_AUC = 0.55  # a training whose test AUC is no higher has hardly learned, or was tested on few images
@@ -13,14 +14,15 @@ FAILED_AUC = 0.55  # a training whose test AUC is no higher has hardly learned, 
 def scope(*experiments: Experiment) -> str:
     """Return what the interval or the difference of these experiments holds for, as far as their trainings show."""
     fewest = min(experiments, key=lambda one: one.num_trainings)
+    units = units_of(experiments)
     num_folds, num_seeds = fewest.scored.num_folds, len(fewest.seeds)
     if fewest.num_trainings == 1:
-        return "This one training, other patients: nothing here says that one architecture is better than another."
+        return f"This one training, other {units}: nothing here says that one architecture is better than another."
     trained = f"{num_seeds} seeds" if num_folds == 1 else f"{num_folds} folds, each trained anew"
     trained += f" with {num_seeds} seeds" if num_folds > 1 and num_seeds > 1 else ""
     if fewest.num_trainings == 2:
-        return f"Other patients and other trainings, with hardly any power and limits that are rough: {trained}."
-    return f"Other patients and other trainings: {trained}."
+        return f"Other {units} and other trainings, with hardly any power and limits that are rough: {trained}."
+    return f"Other {units} and other trainings: {trained}."
 
 
 def trainings(one: Experiment) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import build_scored
-from dxa_tbs.report.documents import Document, with_interval
+from dxa_tbs.report.documents import ABSENT, Document, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
 from dxa_tbs.report.runs import Experiment
@@ -34,7 +34,7 @@ def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> D
         {
             "Experiment": row["experiment"],
             "TBS": row["band"],
-            "Patients": str(row["patients"]),
+            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
             "Images": str(row["n"]),
             "Error rate": _print(row, "error"),
         }
@@ -59,7 +59,7 @@ def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) 
         {
             "Experiment": row["experiment"],
             "Subgroup": f"{row['column']} {row['group']}",
-            "Patients": str(row["patients"]),
+            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
             "Images": f"{row['n']} ({row['degraded']} Degraded)",
             "Error rate": _print(row, "error"),
             "Sensitivity": _print(row, "sensitivity"),
@@ -93,7 +93,8 @@ def _of_group(one: Experiment, chosen: np.ndarray, metrics: Sequence[str]) -> di
     """Return size and metrics of some of the test images."""
     scored, who = one.scored, one.images[chosen]
     labels = scored.labels[chosen]
-    size = {"patients": int(who["patient_id"].nunique()), "n": len(who), "degraded": int(labels.sum())}
+    patients = int(who["patient_id"].nunique()) if one.knows_patients else None
+    size = {"patients": patients, "n": len(who), "degraded": int(labels.sum())}
     calls = scored.calls[:, chosen].astype(float)
     found = estimates(build_scored(labels, calls, scored.patients[chosen], threshold=0.5, folds=scored.folds[chosen]))
     right = found["accuracy"]

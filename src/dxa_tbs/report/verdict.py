@@ -11,7 +11,7 @@ import pandas as pd
 from dxa_tbs.evaluation.intervals import Estimate
 from dxa_tbs.evaluation.measured import count_patients
 from dxa_tbs.report.documents import between, number, p_value, with_interval
-from dxa_tbs.report.marks import legend, marks_of, title
+from dxa_tbs.report.marks import legend, marks_of, title, units_of
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground, against_slope
 from dxa_tbs.report.scope import scope, trainings
@@ -46,7 +46,7 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
         *_against_others(one, compared),
         data,
     ]
-    return [_lead(one), *_too_few(one), *sentences, *_marks(one)]
+    return [_lead(one), *_unknown_patients(one), *_too_few(one), *sentences, *_marks(one)]
 
 
 def _lead(one: Experiment) -> str:
@@ -62,10 +62,10 @@ def _how_sure(one: Experiment) -> str:
     names = {"sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1-score"}
     metrics = ", ".join(f"{name} {with_interval(one.estimates[metric])}" for metric, name in names.items())
     seeds = f", mean of {len(one.seeds)} seeds" if len(one.seeds) > 1 else ""
-    patients = len(np.unique(one.scored.patients))
+    patients = f" of {len(np.unique(one.scored.patients))} patients" if one.knows_patients else ""
     threshold = f"{one.first.facts['thresholds']['fixed']:g}"
     return (
-        f"On {len(labels)} test images ({int(labels.sum())} Degraded) of {patients} patients{seeds}; "
+        f"On {len(labels)} test images ({int(labels.sum())} Degraded){patients}{seeds}; "
         f"at threshold {threshold}: {metrics} (95 % intervals)."
     )
 
@@ -74,7 +74,16 @@ def _too_few(one: Experiment) -> list[str]:
     fewest = min(count_patients(one.scored, label) for label in (1, 0))
     if fewest >= FEW:
         return []
-    return [f"Only {fewest} test patients of one class: intervals and tests below are rough with so few."]
+    return [f"Only {fewest} test {units_of([one])} of one class: intervals and tests below are rough with so few."]
+
+
+def _unknown_patients(one: Experiment) -> list[str]:
+    if one.knows_patients:
+        return []
+    return [
+        "Nobody said which images belong to one patient: if patients have several, some may be on two sides of the "
+        "split, and intervals and tests are too sure."
+    ]
 
 
 def _which(one: Experiment, ground: Ground) -> str:

@@ -1,0 +1,141 @@
+"""Who is in the cohort: from class folders to one row per image, and whose images they are. No pixels here."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.data.cohort import ordered, pseudonym
+from dxa_tbs.data.labels import DEGRADED, NORMAL
+from dxa_tbs.data.names import alike_in_form
+from dxa_tbs.data.repeats import repeats
+from dxa_tbs.errors import Refusal
+
+log = logging.getLogger("dxa_tbs.data")
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+FILE = "file"  # dataset.patient_from=file: each image is a patient's own
+GROUP = "patient"  # the named group of an expression, if it has one
+
+
+def read_folder(root: Path, *, class_folders: tuple[str, str], patient_from: str | None = None) -> pd.DataFrame:
+    """Return the cohort of a folder that holds one folder of images per class (Normal first).
+
+    Args:
+        patient_from: a regular expression that finds the patient in a path from the class folder on; `file`: each image
+            is a patient's own; None: the same, as long as no names look like repeats of one subject.
+
+    Raises:
+        Refusal: a folder is missing or holds no image, or it must be said whose the images are.
+    """
+    rows = []
+    for label, name in ((NORMAL, class_folders[0]), (DEGRADED, class_folders[1])):
+        folder = root / name
+        key = f"dataset.{'normal' if label == NORMAL else 'degraded'}_folder={name}"
+        if not folder.is_dir():
+            there = ", ".join(sorted(path.name for path in _subfolders(root))) or "no folder"
+            raise Refusal(f"{key}: {root} holds no such folder, it holds {there}: name the one that is meant")
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))
+        )
+        images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
+            raise Refusal(f"{key}: no image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)})")
+        if others := set(files) - set(images):
+            suffixes = sorted({path.suffix for path in others if re.fullmatch(r"\.\w{1,5}", path.suffix)})
+            log.warning(
+                "%s: %d files are no images and stay out (%s)", key, len(others), " ".join(suffixes) or "no suffix"
+            )
+        rows += [
+            {
+                "label": label,
+                "source": path,
+                "image_id": pseudonym(path.relative_to(root)),
+                "name": path.relative_to(folder).as_posix(),
+            }
+            for path in images
+        ]
+    table = pd.DataFrame(rows)
+    table["patient_id"], table["tbs"] = _patients(table, patient_from), np.nan
+    return ordered(table.drop(columns="name"))
+
+
+def _patients(table: pd.DataFrame, patient_from: str | None) -> pd.Series:
+    """Return a patient_id for each image of class folders, which says nothing of the names of files.
+
+    Args:
+        table: image_id, label, source, and name, the path from the class folder on.
+    """
+    names = table["name"].tolist()
+    if patient_from is not None and patient_from != FILE:
+        patients = pd.Series(_patients_from_expression(names, patient_from), index=table.index)
+        log.info("dataset.patient_from=%s: %d images of %d patients", patient_from, len(names), patients.nunique())
+        apart = [group for group in repeats(table["label"].tolist(), names) if patients[group].nunique() > 1]
+        if apart:
+            log.warning(
+                "dataset.patient_from=%s takes files for different patients' whose names look like repeats of one "
+                "subject: %d groups",
+                *(patient_from, len(apart)),
+            )
+        return patients.map(pseudonym)
+    if patient_from is None:
+        if alike := repeats(table["label"].tolist(), names):
+            raise Refusal(
+                f"dataset.patient_from: {sum(map(len, alike))} files have names that look like repeats of "
+                f"{len(alike)} subjects: give an expression that finds the patient in a name, such as "
+                f"dataset.patient_from='\"^([^_]+)\"', or dataset.patient_from={FILE} if each is a patient's own",
+                [" = ".join(str(path) for path in table["source"][group]) for group in alike],
+            )
+        log.warning(
+            "nobody said which images belong to one patient (dataset.patient_from): a patient with several images may "
+            "be on two sides of the split"
+        )
+    return table["image_id"]
+
+
+def _patients_from_expression(paths: Sequence[str], expression: str) -> list[str]:
+    """Return the patient of each image: the group `patient` of the expression, else its first, where it first matches.
+
+    Args:
+        paths: of the images, from their class folder on, parts separated by /.
+
+    Raises:
+        Refusal: it is no expression, has no group, does not match some image, makes all images one patient's, or
+            patients that differ in leading zeros, letter case or Unicode form alone.
+    """
+    key = f"dataset.patient_from={expression}"
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise Refusal(f"{key}: is no regular expression ({error}): mend it, or give {FILE}") from None
+    if not pattern.groups:
+        raise Refusal(f"{key}: has no group: put parentheses around the part that names the patient, as in ^([^_]+)_")
+    group = GROUP if GROUP in pattern.groupindex else 1
+    found = [pattern.search(path) for path in paths]
+    patients = [match[group] or "" if match else "" for match in found]
+    if lacking := [path for path, patient in zip(paths, patients, strict=True) if not patient]:
+        raise Refusal(f"{key}: finds no patient in {len(lacking)} of {len(paths)} file names: mend it", lacking)
+    if len(set(patients)) == 1 and len(paths) > 1:
+        raise Refusal(f"{key}: makes all {len(paths)} images those of one patient: mend it", paths)
+    if alike := alike_in_form(patients):
+        raise Refusal(
+            f"{key}: {len(alike)} patients are written in several ways (leading zeros, letter case, Unicode form): "
+            "rename the files, or mend it",
+            [" = ".join(names) for names in alike],
+        )
+    return patients
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _subfolders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise Refusal(f"dataset.root={root} is not a folder")
+    return [path for path in root.iterdir() if path.is_dir()]

@@ -1,0 +1,54 @@
+"""The 224 x 224 window that a network sees of a frame, and where the region of interest lies in it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from dxa_tbs.config import Fit
+
+SIZE_PX = 224
+MIN_SHARE_SHOWN = 1 / 3  # of the box, or of a frame without one, below which the user is told
+
+
+def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    """Return the 224 x 224 window around the middle of `roi` (x0, y0, x1, y1 in pixels; NaN: of the frame).
+
+    The window stays within the frame; where the frame is smaller, black is put around it.
+    """
+    left, top = crop_corner(frame.shape, roi)
+    window = frame[max(top, 0) : top + SIZE_PX, max(left, 0) : left + SIZE_PX]
+    missing = [(SIZE_PX - size) for size in window.shape]
+    return np.pad(window, [(gap // 2, gap - gap // 2) for gap in missing])
+
+
+def crop_corner(shape: tuple[int, ...], roi: np.ndarray) -> tuple[int, int]:
+    """Return column and row of the window's upper left pixel in a frame of that shape; negative where black is put."""
+    height, width = shape
+    middle_x, middle_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
+    left = int(np.clip(round(middle_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
+    top = int(np.clip(round(middle_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
+    return left - max(0, SIZE_PX - width) // 2, top - max(0, SIZE_PX - height) // 2
+
+
+def resize_frame(frame: np.ndarray) -> np.ndarray:
+    """Return the whole frame at 224 x 224, bilinear and antialiased; its texture is not what it was."""
+    return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
+
+
+def box_in_window(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> np.ndarray:
+    """Return the region of interest in pixels of the 224 x 224 window."""
+    if fit is Fit.resize:
+        return np.asarray(roi * SIZE_PX / np.tile(shape[::-1], 2))
+    return np.asarray(roi - np.tile(crop_corner(shape, roi), 2))
+
+
+def share_shown(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> float:
+    """Return which share of the region of interest, or (NaN) of the whole frame, the window shows."""
+    if fit is Fit.resize:
+        return 1.0
+    x0, y0, x1, y1 = (0.0, 0.0, shape[1], shape[0]) if np.isnan(roi).any() else roi
+    left, top = crop_corner(shape, roi)
+    width = min(x1, left + SIZE_PX) - max(x0, left)
+    height = min(y1, top + SIZE_PX) - max(y0, top)
+    return float(max(0, width) * max(0, height) / ((x1 - x0) * (y1 - y0)))
