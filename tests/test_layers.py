@@ -17,7 +17,7 @@ ALLOWED = {  # room: what else of ours it may import
     "config": set(),
     "records": set(),
     "checks": {"config"},
-    "compose": {"config"},
+    "compose": {"config", "records"},
     "logs": set(),
     "cache": set(),
     "clock": set(),

@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dxa_tbs.config import SCHEMAS, Config
 from dxa_tbs.errors import Refusal
+from dxa_tbs.records import VALUES_BEFORE
 
 
 def load_config(cfg: DictConfig) -> Config:
@@ -82,11 +83,14 @@ def _typed(section: str, values: Any) -> Any:
     """Return the values of a section as a node of the schema whose fields they have."""
     if not isinstance(values, Mapping):
         return values
-    schemas = SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]
-    fits = [kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values)]
-    if not fits:
-        raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
-    return OmegaConf.merge(OmegaConf.structured(fits[0]), values)
+    prefix = f"{section}."
+    before = {key.removeprefix(prefix): value for key, value in VALUES_BEFORE.items() if key.startswith(prefix)}
+    for kind in SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        whole = {name: value for name, value in before.items() if name in names} | dict(values)
+        if names == set(whole):
+            return OmegaConf.merge(OmegaConf.structured(kind), whole)
+    raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -26,6 +26,7 @@ METRICS = "metrics.json"  # written last: its presence means "finished"
 CONFIG = "config.yaml"
 FAILED = "failed.json"  # why a run ended without results
 
+VALUES_BEFORE = {"trainer.watched": "all"}  # what was in force in finished runs that lack a setting
 SHOWN_IN_PATH = ("name", "dataset", "dataset.name", "approach", "model", "seed", "experiment")
 WITHOUT_EFFECT = ("output_root", "cache_dir", "evaluate")  # on the results; what `evaluate` names counts by its weights
 
@@ -217,7 +218,8 @@ def _clear(run_dir: Path) -> None:
 
 def _check_same_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> None:
     there, here = (
-        flatten({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}) for c in (read_config(run_dir), config)
+        completed(flatten({k: v for k, v in c.items() if k not in WITHOUT_EFFECT}))
+        for c in (read_config(run_dir), config)
     )
     differences = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
@@ -243,3 +245,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat settings with those that a run of an earlier version lacks."""
+    return {**VALUES_BEFORE, **settings}

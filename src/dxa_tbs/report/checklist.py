@@ -129,8 +129,13 @@ def _training(one: Experiment, documents: Documents) -> str:
 
 
 def _selection(one: Experiment, documents: Documents) -> str:
-    kind = one.first.config["trainer"]["test_epoch"]
-    return "the epoch of the lowest validation loss" if kind == "best" else "the last epoch"
+    settings = one.first.settings
+    if settings["trainer.test_epoch"] == "last":
+        return "the last epoch"
+    on_copies = one.first.has_val_copies and settings["trainer.watched"] == "all"
+    return "the epoch of the lowest validation loss, " + (
+        "with augmented copies among the validation images" if on_copies else "of originals alone"
+    )
 
 
 def _software(one: Experiment, documents: Documents) -> str:
