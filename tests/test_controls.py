@@ -19,6 +19,7 @@ from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.measures import keep_region, measure
 from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.outcome import keep_errors
 from dxa_tbs.report.build import write_report
@@ -163,6 +164,21 @@ def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
         run_experiment(config, [*SMALL, *typed])
     write_report(root)
     return root
+
+
+@pytest.mark.slow
+def test_shuffled_labels_come_near_one_half_on_validation_too(tmp_path: Path, cache_dir: Path) -> None:
+    """The paper's copies tell the classes apart, since most of the interpolated images are Degraded."""
+    few = ["dataset.num_normal=320", "dataset.num_degraded=160", "split=stratified", "split.val_fraction=0.5"]
+    typed = [*few, "model=model1", "optimizer=adamw", "optimizer.lr=0.0003", "trainer.epochs=8"]
+    typed.append("labels.permuted_seed=0")
+    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
+    scored, facts = records.read_table(run_dir / "predictions.csv"), records.read_json(run_dir / "metrics.json")
+    with_copies = scored[scored["split"] == "val"]
+    assert binary_auc(with_copies["label"].to_numpy(), with_copies["score"].to_numpy()) > 0.65
+    assert facts["val"]["at_fixed"]["auc"] == pytest.approx(0.5, abs=0.13)  # 3 standard errors at 160 + 80
+    told = records.read_table(run_dir / "history.csv")["val_originals_auc"][facts["tested_epoch"] - 1]
+    assert told == pytest.approx(facts["val"]["at_fixed"]["auc"])
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.report.build import write_report
+from dxa_tbs.report.history import read_history
 from dxa_tbs.training.batches import build_normalisation, to_scores
 
 FILES = {
@@ -66,8 +67,11 @@ def test_every_image_of_val_and_test_is_scored_once(finished: Path) -> None:
 
 def test_metrics_can_be_recomputed_from_predictions(finished: Path) -> None:
     scored, facts = records.read_table(finished / "predictions.csv"), records.read_json(finished / "metrics.json")
+    is_original = records.read_table(finished / "split.csv").set_index("image_id")["origin"][scored["image_id"]] == ""
+    scored = scored[is_original.to_numpy()]
     for name in ("val", "test"):
         part = scored[scored["split"] == name]
+        assert part["label"].value_counts().to_dict() == {0: 8, 1: 4}
         for rule, threshold in facts["thresholds"].items():
             told = facts[name][f"at_{rule}"]
             calls = part["score"] >= threshold
@@ -189,6 +193,38 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
     assert not (elsewhere / "model.pt").exists()
     environment = records.read_json(elsewhere / "environment.json")
     assert environment["weights"]["sha256"] == records.sha256_of_file(finished / "model.pt")
+
+
+def test_a_threshold_chosen_on_copies_is_chosen_anew_on_the_originals(
+    finished: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    """As in a run of 0.1.0, which has no trainer.watched either: it is finished, and its weights can be evaluated."""
+    old = tmp_path / "old/phantom/adhoc/model3" / finished.name
+    shutil.copytree(finished, old)
+    config, facts = records.read_config(old), records.read_json(old / "metrics.json")
+    assert facts.pop("threshold_of") == "validation originals"
+    del config["trainer"]["watched"]
+    records.write_yaml(old / "config.yaml", config | {"name": "old"})
+    chosen = facts["thresholds"]["val_f1"]
+    records.write_json(old / "metrics.json", facts | {"thresholds": {"fixed": 0.5, "val_f1": 0.123}})
+    assert run(tmp_path, cache_dir, *SMALL, "name=old") == old
+    with pytest.raises(Refusal) as refusal:
+        records.is_finished(old, {"trainer": {"watched": "originals"}}, facts)
+    assert "trainer.watched: all there, originals here" in refusal.value.details
+    other = ("dataset=phantom", "dataset.seed=9", "dataset.num_normal=6", "dataset.num_degraded=4")
+    new = records.read_json(evaluate(tmp_path, cache_dir, old, *other) / "metrics.json")
+    assert new["thresholds"] == {"fixed": 0.5, "val_f1": chosen}
+    assert new["threshold_of"] == "validation originals"
+
+
+def test_early_stopping_can_watch_originals_alone(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
+    watching = run(tmp_path, cache_dir, *SMALL, "trainer.watched=originals")
+    (history, _), theirs = read_history(watching), records.read_table(finished / "history.csv").iloc[0]
+    ours = records.read_table(watching / "history.csv").iloc[0]
+    assert ours["watched_loss"] == ours["val_originals_loss"] == history["val_loss"][0]
+    assert ours["val_originals_loss"] == pytest.approx(theirs["val_originals_loss"], rel=1e-3)
+    assert theirs["watched_loss"] != theirs["val_originals_loss"]
+    assert (watching / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
 
 
 def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, tmp_path: Path, cache_dir: Path) -> None:

@@ -98,7 +98,8 @@ def run_head(
 def train(learner: trial.Learner, config: Config, train: Samples, val: Samples, history: list[Epoch]) -> Fitted:
     settings = {"approach": config.approach, "trainer": config.trainer}
     step = trial.prepare_step(learner, train, optimizer=config.optimizer, **settings)
-    return trial.train(learner, step, train, val, **settings, seed=0, auc=binary_auc, on_epoch=history.append)
+    settings |= {"is_original_N": np.ones(len(val), bool), "on_epoch": history.append}
+    return trial.train(learner, step, train, val, **settings, seed=0, auc=binary_auc)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,9 +220,9 @@ def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: P
     settings = ("trainer.epochs=3", "optimizer.lr=0.001")
     model, _, history, scores = run_head(name, tmp_path, *settings)
     uncached_model, _, uncached, uncached_scores = run_head(name, tmp_path, *settings, "approach.cache_features=false")
-    losses = [(epoch.train_loss, epoch.val_loss, epoch.val_auc) for epoch in history]
+    losses = [(epoch.train_loss, epoch.watched_loss, epoch.val_originals_auc) for epoch in history]
     assert np.array(losses) == pytest.approx(
-        np.array([(epoch.train_loss, epoch.val_loss, epoch.val_auc) for epoch in uncached]), rel=2e-4
+        np.array([(epoch.train_loss, epoch.watched_loss, epoch.val_originals_auc) for epoch in uncached]), rel=2e-4
     )
     assert scores == pytest.approx(uncached_scores, abs=2e-4)
     for key, tensor in model.state_dict().items():

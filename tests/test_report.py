@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -116,15 +116,52 @@ def test_operating_points_at_the_fixed_and_the_chosen_threshold(root: Path) -> N
     assert (table["prevalence"] == 0.1).all()
     for row in table[~table["experiment"].str.contains("n=2")].to_dict("records"):
         run = root / row["run"]
-        threshold = records.read_json(run / "metrics.json")["thresholds"][
-            {"fixed": "fixed", "validation": "val_f1"}[row["rule"]]
-        ]
-        test = records.read_table(run / "predictions.csv").query("split == 'test'")
+        scored = records.read_table(run / "predictions.csv")
+        origins = records.read_table(run / "split.csv").set_index("image_id")["origin"]
+        val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
+        assert 0 < len(val) < (scored["split"] == "val").sum()
+        test = scored.query("split == 'test'")
+        threshold = 0.5
+        if row["rule"] == "validation":  # of the originals, although these runs' metrics.json has that of copies too
+            reached = {value: f1_score(val["label"], val["score"] >= value) for value in val["score"]}
+            best = [value for value, f1 in reached.items() if f1 == max(reached.values())]
+            threshold = min(best, key=lambda value: abs(value - 0.5))
+        assert row["threshold"] == pytest.approx(threshold)
         calls = test["score"] >= threshold
         sensitivity, specificity = calls[test["label"] == 1].mean(), 1 - calls[test["label"] == 0].mean()
         assert (row["sensitivity"], row["specificity"]) == pytest.approx((sensitivity, specificity))
         ppv = 0.1 * sensitivity / (0.1 * sensitivity + 0.9 * (1 - specificity))
         assert row["ppv"] == pytest.approx(ppv)
+
+
+def test_a_threshold_that_0_1_0_chose_on_copies_is_named(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "phantom_text/adhoc/model3/seed0", tmp_path / "runs/own")
+    evaluation = tmp_path / "runs/elsewhere"
+    shutil.copytree(tmp_path / "runs/own", evaluation)
+    for name in ("predictions.csv", "split.csv"):
+        table = records.read_table(evaluation / name).query("split == 'test'")
+        records.write_table(evaluation / name, table.assign(image_id="e" + table["image_id"]))
+    facts = records.read_json(evaluation / "metrics.json") | {"evaluated_run": "own", "data_sha256": "e"}
+    told = "chosen by version 0.1.0 with augmented copies among the validation images: the threshold of model3 adhoc"
+    for changes, is_named in (({}, True), ({"threshold_of": "validation originals"}, False)):
+        records.write_json(evaluation / "metrics.json", facts | changes)
+        write_report(tmp_path / "runs")
+        assert (told in (tmp_path / "runs/tables/operating_points.md").read_text(encoding="utf-8")) is is_named
+        table = numbers(tmp_path / "runs", "operating_points").query("run == 'elsewhere' and rule == 'validation'")
+        assert table["threshold"].item() == facts["thresholds"]["val_f1"]
+
+
+def test_the_page_says_whose_the_validation_figures_are(root: Path, tmp_path: Path) -> None:
+    old = (root / "report.html").read_text(encoding="utf-8")
+    assert "AUC on validation, augmented copies included, by epoch" in old
+    run = shutil.copytree(GOLDEN / "phantom_text/adhoc/model3/seed0", tmp_path / "runs/model3")
+    history = records.read_table(run / "history.csv").assign(watched_loss=0.5)
+    names = {"val_loss": "val_originals_loss", "val_auc": "val_originals_auc"}
+    records.write_table(run / "history.csv", history.rename(columns=names))
+    write_report(tmp_path / "runs")
+    html = (tmp_path / "runs/report.html").read_text(encoding="utf-8")
+    assert "AUC on validation, by epoch" in html
+    assert "copies included" not in html
 
 
 def test_subgroups_and_bands_of_fewer_than_ten_patients_are_not_shown(root: Path) -> None:

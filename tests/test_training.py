@@ -56,10 +56,11 @@ class Tiny(nn.Sequential):
 def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
     history: list[Epoch] = []
     settings: dict[str, Any] = dict(
-        train=easy(50), val=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
+        train=easy(50), watched=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
     )
     settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
     settings |= changes
+    settings.setdefault("is_original_N", np.ones(len(settings["watched"]), bool))
     optimizer = build_optimizer(model, "sgd", lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
     step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
     return fit(model, step=step, **settings), history
@@ -78,7 +79,7 @@ def test_grey_becomes_three_normalised_channels() -> None:
 def test_the_loss_falls_and_easy_images_are_told_apart() -> None:
     _, history = run(Tiny())
     assert history[-1].train_loss < history[0].train_loss / 2
-    assert history[-1].val_auc == 1.0
+    assert history[-1].val_originals_auc == 1.0
 
 
 def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included() -> None:
@@ -102,8 +103,8 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
 
 
 def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> None:
-    best, history = run(Tiny(), epochs=8, val=easy(21, seed=1))
-    losses = [epoch.val_loss for epoch in history]
+    best, history = run(Tiny(), epochs=8, watched=easy(21, seed=1))
+    losses = [epoch.watched_loss for epoch in history]
     assert best.tested_epoch == int(np.argmin(losses)) + 1
     model = Tiny()
     model.load_state_dict(best.state)
@@ -113,10 +114,40 @@ def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> 
     assert last.tested_epoch == 8
 
 
+def with_upside_down_copies(val: Samples) -> tuple[Samples, np.ndarray]:
+    """Return the samples followed by as many again with the other label, and which are the first."""
+    rows, labels = torch.cat([val.rows_N, val.rows_N]), torch.cat([val.labels_N, 1 - val.labels_N])
+    return Samples(val.inputs_M, rows, labels), np.arange(len(labels)) < len(val)
+
+
+def test_validation_figures_are_of_originals_and_the_watched_loss_of_all_that_is_watched() -> None:
+    watched, is_original = with_upside_down_copies(easy(21, seed=1))
+    fitted, history = run(Tiny(), watched=watched, is_original_N=is_original, epochs=3)
+    model = Tiny()
+    model.load_state_dict(fitted.state)
+    logits = predict_logits(model, watched, PLAIN.to_input)
+    told = history[fitted.tested_epoch - 1]
+    assert told.watched_loss == cross_entropy(logits, watched.labels_N).item()
+    assert told.val_originals_loss == cross_entropy(logits[:21], watched.labels_N[:21]).item()
+    assert told.val_originals_auc == binary_auc(watched.labels_N[:21].numpy(), to_scores(logits)[:21])
+    assert told.val_originals_auc > 0.5 == binary_auc(watched.labels_N.numpy(), to_scores(logits))
+    _, alone = run(Tiny(), watched=easy(21, seed=1), epochs=3)
+    assert all(epoch.watched_loss == epoch.val_originals_loss for epoch in alone)
+
+
+def test_the_epoch_that_is_tested_goes_by_the_watched_loss() -> None:
+    watched, is_original = with_upside_down_copies(easy(21, seed=1))
+    with_copies, history = run(Tiny(), watched=watched, is_original_N=is_original, epochs=6)
+    originals, _ = run(Tiny(), watched=easy(21, seed=1), epochs=6)
+    assert with_copies.tested_epoch == 1 + int(np.argmin([epoch.watched_loss for epoch in history]))
+    assert originals.tested_epoch == 1 + int(np.argmin([epoch.val_originals_loss for epoch in history]))
+    assert with_copies.tested_epoch < originals.tested_epoch
+
+
 def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss() -> None:
     train = easy(50)
     upside_down = dataclasses.replace(train, labels_N=1 - train.labels_N)  # the better the fit, the worse
-    fitted, history = run(Tiny(), val=upside_down, epochs=50, patience=3)
+    fitted, history = run(Tiny(), watched=upside_down, epochs=50, patience=3)
     assert fitted.stopped_by == "patience"
     assert len(history) == fitted.tested_epoch + 3
 
@@ -198,7 +229,7 @@ def test_a_gpu_without_code_in_this_build_is_known_before_it_fails(
 
 
 def epochs(count: int) -> list[Epoch]:
-    return [Epoch(k, 0.5, 0.5, 0.5, 0.1, train_s=float(k), val_s=0.5) for k in range(1, count + 1)]
+    return [Epoch(k, 0.5, 0.5, 0.5, 0.5, 0.1, train_s=float(k), val_s=0.5) for k in range(1, count + 1)]
 
 
 def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> None:

@@ -101,11 +101,10 @@ def _typed(section: str, values: Any) -> Any:
     """Return the values of a section as a node of the schema whose fields they have."""
     if not isinstance(values, Mapping):
         return values
-    schemas = SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]
-    fits = [kind for kind in schemas if {field.name for field in dataclasses.fields(kind)} == set(values)]
-    if not fits:
-        raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
-    return OmegaConf.merge(OmegaConf.structured(fits[0]), values)
+    for kind in SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]:
+        if {field.name for field in dataclasses.fields(kind)} == set(values):
+            return OmegaConf.merge(OmegaConf.structured(kind), values)
+    raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -73,6 +73,11 @@ class TestEpoch(Enum):
     last = "last"
 
 
+class Watched(Enum):
+    all = "all"
+    originals = "originals"
+
+
 @dataclass
 class ModelConfig:
     name: str = MISSING
@@ -242,6 +247,7 @@ class TrainerConfig:
     batch_size: int = MISSING
     micro_batch_size: int | None = MISSING
     test_epoch: TestEpoch = MISSING
+    watched: Watched = MISSING
     device: str = MISSING
     precision: Precision = MISSING
 

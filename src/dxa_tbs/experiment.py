@@ -16,7 +16,7 @@ import pandas as pd
 from dxa_tbs import outcome, records, verification
 from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig
+from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig, Watched
 from dxa_tbs.data.audit import check_nearly_unseen, check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import permute_labels
@@ -181,14 +181,15 @@ def _fill(
     else:
         is_external = records.read_config(source)["dataset"] != to_plain(config)["dataset"]
         facts = {"evaluated_run": str(source), "is_external": is_external}
-        threshold = float(records.read_json(source / records.METRICS)["thresholds"]["val_f1"])
+        threshold = outcome.threshold_of(source)
     sha256 = records.sha256_of_file((source or run_dir) / "model.pt")
     records.write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})
     scored = data.table[data.table["split"] != "train"]
     scores = trial.predict(learner, trial.take_samples(learner, scored.index.to_numpy(), scored["label"].to_numpy()))
     predictions = scored[["image_id", "split", "label"]].assign(score=scores)
     records.write_table(run_dir / "predictions.csv", predictions)
-    results = outcome.score(predictions, fixed=config.evaluation.threshold, val_f1=threshold)
+    originals = predictions[scored["origin"] == ""]
+    results = outcome.score(originals, fixed=config.evaluation.threshold, val_f1=threshold)
     outcome.keep_errors(
         run_dir, data, predictions, threshold=config.evaluation.threshold, shown=config.evaluation.shown_errors
     )
@@ -214,9 +215,11 @@ def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, c
         records.write_table(run_dir / "history.csv", pd.DataFrame(history))
 
     with clock.part("prepare_s"):
-        labels = data.table["label"].to_numpy()
-        rows = {name: np.flatnonzero(data.table["split"] == name) for name in ("train", "val")}
-        train, val = (trial.take_samples(learner, rows[name], labels[rows[name]]) for name in ("train", "val"))
+        labels, split = data.table["label"].to_numpy(), data.table["split"]
+        is_original = (data.table["origin"] == "").to_numpy()
+        is_watched = (split == "val") & (is_original | (config.trainer.watched is Watched.all))
+        rows = {"train": np.flatnonzero(split == "train"), "watched": np.flatnonzero(is_watched)}
+        train, watched = (trial.take_samples(learner, chosen, labels[chosen]) for chosen in rows.values())
     data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
     with clock.part("compile_s"):
         step = trial.prepare_step(
@@ -227,7 +230,8 @@ def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, c
         learner,
         step,
         train,
-        val,
+        watched,
+        is_original_N=is_original[rows["watched"]],
         approach=config.approach,
         trainer=config.trainer,
         seed=config.seed,

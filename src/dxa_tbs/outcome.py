@@ -22,15 +22,30 @@ log = logging.getLogger("dxa_tbs.outcome")
 ERROR_KINDS = {"false_negative": 1, "false_positive": 0}  # kind: the label of its images
 
 
+THRESHOLD_OF = "validation originals"  # of 0.1.0: their augmented copies too, and metrics.json does not say so
+
+
+def threshold_of(run_dir: Path) -> float:
+    """Return the threshold of the best F1 on the validation originals of a trained run.
+
+    Not the one that its metrics.json holds: that of a run of 0.1.0 was chosen on augmented copies too.
+    """
+    origins = records.read_table(run_dir / "split.csv", columns=["image_id", "origin"]).set_index("image_id")["origin"]
+    scored = records.read_table(run_dir / "predictions.csv")
+    val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
+    return best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
+
+
 def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
     """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
 
     Args:
+        predictions: split, label and score of originals alone.
         val_f1: the threshold chosen when the weights were trained; None: choose it now, on val.
     """
     parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in predictions.groupby("split")}
     thresholds = {"fixed": fixed, "val_f1": best_f1_threshold(*parts["val"]) if val_f1 is None else val_f1}
-    results: dict[str, Any] = {"thresholds": thresholds}
+    results: dict[str, Any] = {"thresholds": thresholds, "threshold_of": THRESHOLD_OF}
     for name, (labels, scores) in sorted(parts.items(), reverse=True):
         for text in alarms(scores, threshold=fixed, split=name):
             log.warning(text)
@@ -90,8 +105,7 @@ def draw(
     marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
     marks += [] if is_as_meant else [run_figures.NOT_PRETRAINED]
     if tested is not None:
-        history = records.read_table(run_dir / "history.csv")
-        run_figures.draw_history(folder, history, tested_epoch=tested, marks=marks)
+        run_figures.draw_history(folder, run_dir, tested_epoch=tested, marks=marks)
     test = predictions[predictions["split"] == "test"]
     labels, scores = test["label"].to_numpy(), test["score"].to_numpy()
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)

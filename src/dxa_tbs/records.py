@@ -41,6 +41,7 @@ ADDED_SINCE = (  # settings that older runs lack: section, a setting beside it, 
     ("dataset", "subgroups", "near_duplicates", "refuse"),
     ("preprocessing", "fit", "region", "whole"),
     ("labels", "rule", "permuted_seed", None),
+    ("trainer", "epochs", "watched", "all"),
     ("evaluation", "threshold", "shown_errors", 4),
 )
 

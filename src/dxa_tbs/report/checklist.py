@@ -128,8 +128,13 @@ def _training(one: Experiment, documents: Documents) -> str:
 
 
 def _selection(one: Experiment, documents: Documents) -> str:
-    kind = one.first.config["trainer"]["test_epoch"]
-    return "the epoch of the lowest validation loss" if kind == "best" else "the last epoch"
+    settings = one.first.settings
+    if settings["trainer.test_epoch"] == "last":
+        return "the last epoch"
+    on_copies = one.first.has_val_copies and settings["trainer.watched"] == "all"
+    return "the epoch of the lowest validation loss, " + (
+        "with augmented copies among the validation images" if on_copies else "of originals alone"
+    )
 
 
 def _software(one: Experiment, documents: Documents) -> str:
@@ -165,8 +170,8 @@ def _in(*names: str) -> Callable[[Experiment, Documents], str]:
 def _uncertainty(one: Experiment, documents: Documents) -> str:
     units = "patients" if one.knows_patients else "images"
     return (
-        f"Wilson, MOVER, DeLong and Newcombe by {units.removesuffix('s')}, with the variance of training where there are "
-        "several trainings; paired tests with Holm's correction"
+        f"Wilson, MOVER, DeLong and Newcombe by {units.removesuffix('s')}, of several trainings with their variance; "
+        "paired tests with Holm's correction"
     )
 
 

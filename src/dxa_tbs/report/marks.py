@@ -52,14 +52,15 @@ def time_marks_of(experiment: Experiment) -> str:
 
 def departures(experiment: Experiment) -> list[str]:
     """Return the settings of one of the paper's experiments that are not the paper's."""
-    config, found = experiment.first.config, []
+    settings, found = experiment.first.settings, []
+    named = {"lr": "learning rate", "batch_size": "batch size", "watched": "watched validation images:"}
     for key, papers in protocol(experiment.approach, experiment.model).items():
         section, name = key.split(".")
-        ours = config[section].get(name)
-        of_another_option = name != "name" and f"{section} {config[section].get('name')}" in found  # said already
+        ours = settings.get(key)
+        of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # said already
         if ours != papers and not of_another_option:
-            what = {"name": section, "lr": "learning rate", "batch_size": "batch size"}.get(name, name)
-            found.append(f"{what} {Path(ours).name if key == 'model.weights' else ours}")
+            what = section if name == "name" else named.get(name, name)
+            found.append(f"{what} {Path(str(ours)).name if key == 'model.weights' else ours}")
     return found
 
 

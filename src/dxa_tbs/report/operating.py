@@ -50,6 +50,7 @@ def operating_document(experiments: Sequence[Experiment], prevalence: float | No
     notes = [
         *banner,
         "validation: the threshold of the best F1 on validation; each seed and fold has its own, the mean is printed",
+        *_old_thresholds(experiments),
         "PPV and NPV by Bayes' rule from sensitivity and specificity; the prevalence is "
         + ("that of the test set: give --prevalence for another" if prevalence is None else "the one given"),
     ]
@@ -161,6 +162,12 @@ def _points(one: Experiment, prevalence: float | None) -> list[dict[str, Any]]:
         metrics = {name: found[name] for name in ("sensitivity", "specificity", "f1")}
         rows.append({**names, "prevalence": share, **metrics, **_predictive(scored, share)})
     return rows
+
+
+def _old_thresholds(experiments: Sequence[Experiment]) -> list[str]:
+    old = [title(one) for one in experiments if any(run.threshold_saw_copies for run in one.runs)]
+    text = "chosen by version 0.1.0 with augmented copies among the validation images: the threshold of "
+    return [text + "; ".join(old)] if old else []
 
 
 def _predictive(scored: Scored, prevalence: float) -> dict[str, Estimate]:

@@ -18,6 +18,7 @@ from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.charts import Line, line_chart
 from dxa_tbs.report.checklist import OPEN, checklist_markdown, fill_checklist
 from dxa_tbs.report.documents import Document, number
+from dxa_tbs.report.history import read_history
 from dxa_tbs.report.ledger import TIMES
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.model_card import card_markdown, card_name, model_card
@@ -200,16 +201,15 @@ def _roc_chart(test: pd.DataFrame) -> str:
 
 
 def _history_charts(root: Path, run: Run) -> Iterator[str]:
-    file = root / run.folder / "history.csv"
-    if not file.is_file():  # an evaluation
+    if not (root / run.folder / "history.csv").is_file():  # an evaluation
         return
-    history = records.read_table(file)
+    history, whose = read_history(root / run.folder)
     epochs, tested = history["epoch"].to_numpy(float), run.facts.get("tested_epoch")
     lines = [
         Line("train", epochs, history["train_loss"].to_numpy(float), is_dashed=True),
-        Line("validation", epochs, history["val_loss"].to_numpy(float)),
+        Line(whose, epochs, history["val_loss"].to_numpy(float)),
     ]
     yield line_chart(f"Loss by epoch; tested: epoch {tested}", lines, x_label="epoch", y_label="loss", mark_x=tested)
     auc = history["val_auc"].to_numpy(float)
-    name = f"AUC on validation, copies included, by epoch; at the end {number(float(auc[-1]))}"
+    name = f"AUC on {whose}, by epoch; at the end {number(float(auc[-1]))}"
     yield line_chart(name, [Line("", epochs, auc)], x_label="epoch", y_label="AUC", mark_x=tested)

@@ -111,6 +111,7 @@ _EVERYWHERE = {
     "optimizer.weight_decay": 0.0,
     "trainer.batch_size": 24,
     "trainer.test_epoch": "best",
+    "trainer.watched": "all",
     "evaluation.threshold": 0.5,
 }
 _PRETRAINED = {

@@ -15,17 +15,19 @@ from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from dxa_tbs.report.drawing import BLUE, GREY, ORANGE, new_figure, save
+from dxa_tbs.report.history import read_history
 
 CLASS_NAMES = ("Normal", "Degraded")
 SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"
 NOT_PRETRAINED = "random initialisation: nothing is pretrained"
 
 
-def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, marks: Sequence[str]) -> None:
+def draw_history(folder: Path, run_dir: Path, *, tested_epoch: int, marks: Sequence[str]) -> None:
     """Draw the losses and the validation AUC by epoch, the tested epoch marked, as learning_curve.png."""
+    history, whose = read_history(run_dir)
     figure, (above, below) = new_figure(6.0, 5.0, rows=2)
     above.plot(history["epoch"], history["train_loss"], color=GREY, label="train")
-    above.plot(history["epoch"], history["val_loss"], color=BLUE, marker="o", markersize=3, label="validation")
+    above.plot(history["epoch"], history["val_loss"], color=BLUE, marker="o", markersize=3, label=whose)
     below.plot(history["epoch"], history["val_auc"], color=BLUE, marker="o", markersize=3)
     for axes in (above, below):
         axes.axvline(tested_epoch, color=ORANGE, linestyle="--", label=f"tested: epoch {tested_epoch}")
@@ -33,7 +35,7 @@ def draw_history(folder: Path, history: pd.DataFrame, *, tested_epoch: int, mark
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     above.set_ylabel("loss (cross-entropy)")
     above.legend()
-    below.set_ylabel("validation AUC\n(with its augmented copies)")
+    below.set_ylabel(f"AUC\n({whose})")
     below.set_xlabel("epoch")
     save(figure, folder / "learning_curve", marks=marks)
 

@@ -21,7 +21,7 @@ from dxa_tbs import records
 from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
-from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.report.paper import is_papers_network
 from dxa_tbs.report.people import knows_patients, read_who
 
@@ -42,7 +42,7 @@ class Run:
         folder: relative to the outputs.
         config, facts, timing, environment: what its files hold.
         test: image_id, patient_id, label, tbs, subgroup columns; score, also after the temperature (`tempered`, NaN
-            where there was nothing to fit it on); threshold, the one chosen on validation.
+            where there was nothing to fit it on); threshold, the one of the best F1 on the validation originals.
         who_sha256: of image, patient and split of all originals, whatever their labels.
         temperature, val_auc: fitted on, and of, the validation originals.
     """
@@ -56,6 +56,21 @@ class Run:
     who_sha256: str
     temperature: float
     val_auc: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return all settings under dotted keys: trainer.epochs."""
+        return records.flatten(self.config)
+
+    @property
+    def has_val_copies(self) -> bool:
+        """Return whether there were augmented copies in the validation set of the training."""
+        return any(self.config["augmentation"][f"copies_per_{name}"] > 0 for name in ("normal", "degraded"))
+
+    @property
+    def threshold_saw_copies(self) -> bool:
+        """Return whether an evaluation has a threshold that version 0.1.0 chose with copies among the images."""
+        return "evaluated_run" in self.facts and "threshold_of" not in self.facts and self.has_val_copies
 
 
 @dataclass(frozen=True)
@@ -162,9 +177,10 @@ def read_run(root: Path, run_dir: Path) -> Run:
     val = scored[(scored["split"] == "val") & (scored["origin"] == "")]
     temperature = fit_temperature(val["label"].to_numpy(), val["score"].to_numpy()) if len(val) else math.nan
     test = scored[scored["split"] == "test"].drop(columns=["split", "origin"])
-    test = test.assign(
-        tempered=apply_temperature(test["score"].to_numpy(), temperature), threshold=facts["thresholds"]["val_f1"]
-    )
+    threshold = facts["thresholds"]["val_f1"]
+    if "evaluated_run" not in facts and val["label"].any():  # not the one that 0.1.0 chose on copies too
+        threshold = best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
+    test = test.assign(tempered=apply_temperature(test["score"].to_numpy(), temperature), threshold=threshold)
     return Run(
         folder=run_dir.relative_to(root).as_posix(),
         config=records.read_config(run_dir),
@@ -276,7 +292,7 @@ def _identity(run: Run) -> str:
 
     Weights that are evaluated belong to one run: the evaluation of another's is another experiment.
     """
-    settings = {key: value for key, value in records.flatten(run.config).items() if key not in NOT_OF_THE_EXPERIMENT}
+    settings = {key: value for key, value in run.settings.items() if key not in NOT_OF_THE_EXPERIMENT}
     is_fold = "fold" in run.config["split"]
     settings["data"] = run.facts["cohort_sha256"] if is_fold else run.facts["data_sha256"]
     settings["weights"] = run.facts["weights_sha256"]

@@ -27,12 +27,18 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of history.csv; losses are means over images."""
+    """One line of history.csv; losses are means over images.
+
+    Attributes:
+        watched_loss: on all images that are watched, among which there may be augmented copies.
+        val_originals_loss, val_originals_auc: on the validation originals alone.
+    """
 
     epoch: int
     train_loss: float
-    val_loss: float
-    val_auc: float
+    watched_loss: float
+    val_originals_loss: float
+    val_originals_auc: float
     lr: float
     train_s: float
     val_s: float
@@ -56,8 +62,9 @@ class Fitted:
 def fit(
     model: nn.Module,
     train: Samples,
-    val: Samples,
+    watched: Samples,
     *,
+    is_original_N: np.ndarray,
     step: Step,
     to_input: ToInput,
     batch_size: int,
@@ -73,12 +80,14 @@ def fit(
     """Train `model` in place and return the weights to test.
 
     Args:
+        watched: the validation images whose loss decides when to stop and which epoch to test.
+        is_original_N: bool, which of them are originals, not augmented copies.
         step: of the model.
         to_input: from a batch of what the samples hold to what the model takes.
         precision: in which validation computes.
         moves_frozen_bn: whether BatchNorm layers without trained weights still follow the batches.
-        patience: epochs without a lower validation loss before training ends; None: never before `epochs`.
-        keeps_last: test the last epoch, not the one of the lowest validation loss.
+        patience: epochs without a lower watched loss before training ends; None: never before `epochs`.
+        keeps_last: test the last epoch, not the one of the lowest watched loss.
         seed: of the order of the images.
         auc: of labels and scores, for the history.
         on_epoch: called after every epoch whose losses are numbers.
@@ -88,6 +97,7 @@ def fit(
     """
     device = train.labels_N.device
     order = torch.Generator().manual_seed(seed)
+    originals = torch.from_numpy(np.flatnonzero(is_original_N)).to(device)
     lowest, lowest_epoch, kept, kept_epoch = math.inf, 0, dict[str, torch.Tensor](), 0
     stopped_by = "epochs"
     with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
@@ -97,21 +107,22 @@ def fit(
             shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
             train_loss = _train_epoch(train, step, shuffled.split(batch_size), bar)
             middle = _now(device)
-            val_loss, val_auc = _validate(model, val, to_input, precision, auc)
+            watched_loss, val_loss, val_auc = _validate(model, watched, originals, to_input, precision, auc)
             epoch = Epoch(
                 number,
                 train_loss,
+                watched_loss,
                 val_loss,
                 val_auc,
                 step.lr,
                 middle - start,
                 _now(device) - middle,
             )
-            if not math.isfinite(train_loss + val_loss):
+            if not math.isfinite(train_loss + watched_loss):
                 stopped_by = "nan"
                 break
-            if val_loss < lowest:
-                lowest, lowest_epoch = val_loss, number
+            if watched_loss < lowest:
+                lowest, lowest_epoch = watched_loss, number
             if keeps_last or lowest_epoch == number:
                 kept, kept_epoch = _copy_trained(model), number
             on_epoch(epoch)
@@ -135,23 +146,29 @@ def _train_epoch(train: Samples, step: Step, indices: Sequence[torch.Tensor], ba
 
 def _validate(
     model: nn.Module,
-    val: Samples,
+    watched: Samples,
+    originals: torch.Tensor,
     to_input: ToInput,
     precision: Precision,
     auc: Callable[[np.ndarray, np.ndarray], float],
-) -> tuple[float, float]:
-    logits = predict_logits(model, val, to_input, precision)
-    loss = cross_entropy(logits, val.labels_N).item()
-    return loss, auc(val.labels_N.cpu().numpy(), to_scores(logits)) if math.isfinite(loss) else math.nan
+) -> tuple[float, float, float]:
+    """Return the watched loss, and loss and AUC of the originals."""
+    logits = predict_logits(model, watched, to_input, precision)
+    watched_loss = cross_entropy(logits, watched.labels_N).item()
+    if not math.isfinite(watched_loss):
+        return watched_loss, math.nan, math.nan
+    logits, labels = logits[originals], watched.labels_N[originals]
+    return watched_loss, cross_entropy(logits, labels).item(), auc(labels.cpu().numpy(), to_scores(logits))
 
 
 def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
     bar.set_description(f"epoch {epoch.epoch}/{epochs}")
-    bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{epoch.val_loss:.3f}", val_auc=f"{epoch.val_auc:.3f}")
+    val_loss, val_auc = epoch.val_originals_loss, epoch.val_originals_auc
+    bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{val_loss:.3f}", val_auc=f"{val_auc:.3f}")
     log.log(
         logging.INFO if bar.disable else logging.DEBUG,  # on a terminal the bar says it; train.log takes both levels
         "epoch %d/%d: loss %.4f, val loss %.4f, val AUC %.3f, %.1f s + %.1f s",
-        *(epoch.epoch, epochs, epoch.train_loss, epoch.val_loss, epoch.val_auc, epoch.train_s, epoch.val_s),
+        *(epoch.epoch, epochs, epoch.train_loss, val_loss, val_auc, epoch.train_s, epoch.val_s),
     )
 
 
