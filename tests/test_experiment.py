@@ -235,6 +235,18 @@ def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, t
         evaluate(tmp_path, cache_dir, finished, "split=external")
 
 
+def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU: another process may need its memory."""
+
+    def starts(*arguments: object) -> None:
+        raise AssertionError("CUDA was started")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", starts)
+    timing = records.read_json(run(tmp_path, cache_dir, *SMALL) / "timing.json")
+    assert timing["peak_gpu_memory_mib"] is None
+
+
 def test_images_that_cannot_be_used_leave_no_run_folder(tmp_path: Path, cache_dir: Path) -> None:
     for name in ("Normal", "Degraded"):
         (tmp_path / "data" / name).mkdir(parents=True)
