@@ -7,6 +7,7 @@ import dataclasses
 import math
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,45 @@ def trained(steps_before: int) -> dict[str, torch.Tensor]:
 def test_steps_that_warm_up_are_undone_even_if_they_fail() -> None:
     plain, warm = trained(0), trained(4)
     assert all(torch.equal(tensor, warm[name]) for name, tensor in plain.items())
+
+
+def test_all_sizes_warm_up_before_any_is_recorded_and_in_the_same_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for CUDA, under which recording runs the step: of what it trains nothing may be left."""
+    told: list[tuple[object, ...]] = []
+
+    class Stream:
+        def __init__(self, device: object = None) -> None: ...
+
+        def wait_stream(self, other: object) -> None: ...
+
+    class Graph:
+        def pool(self) -> str:
+            return "the first one's"
+
+    @contextlib.contextmanager
+    def graph(graph: Graph, *, pool: object, stream: Stream) -> Iterator[None]:
+        told.append(("recorded", pool, stream in used))
+        yield
+
+    used: list[Stream] = []
+    for name, stand_in in (("Stream", Stream), ("CUDAGraph", Graph), ("graph", graph)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext(used.append(stream)))
+    model, train = Tiny().train(), easy(20)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = build_optimizer(model, "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
+    step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
+
+    def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
+        told.append((len(labels_B),))
+        step.run(inputs_B, labels_B)
+
+    steps.record_step(dataclasses.replace(step, run=run), model, train, batch_sizes(20, 8))
+    assert told == [(8,)] * 3 + [(4,)] * 3 + [
+        ("recorded", None, True), (8,), ("recorded", "the first one's", True), (4,),
+    ]  # fmt: skip
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_step_that_cannot_be_recorded_is_run_as_written(
