@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dxa_tbs import records
-from dxa_tbs.report.build import write_report
+from dxa_tbs.report.build import make_documents, write_report, write_tables
+from dxa_tbs.report.gather import find_experiments
 
 GOLDEN = Path(__file__).parent / "golden/outputs"
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]|\d)")
@@ -145,7 +146,8 @@ def test_a_threshold_that_0_1_0_chose_on_copies_is_named(root: Path, tmp_path: P
     told = "chosen by version 0.1.0 with augmented copies among the validation images: the threshold of model3 adhoc"
     for changes, is_named in (({}, True), ({"threshold_of": "validation originals"}, False)):
         records.write_json(evaluation / "metrics.json", facts | changes)
-        write_report(tmp_path / "runs")
+        documents = make_documents(find_experiments(tmp_path / "runs"), tmp_path / "runs").documents
+        write_tables(tmp_path / "runs/tables", documents, [])
         assert (told in (tmp_path / "runs/tables/operating_points.md").read_text(encoding="utf-8")) is is_named
         table = numbers(tmp_path / "runs", "operating_points").query("run == 'elsewhere' and rule == 'validation'")
         assert table["threshold"].item() == facts["thresholds"]["val_f1"]
