@@ -1,9 +1,10 @@
 # make demo: set up, run the main job on synthetic images, print its table.   make test: set up, lint, types, tests.
+# make gpu: on a machine with a GPU, its tests and everything to be measured there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint gpu clean
 
 setup: $(VENV)/installed
 
@@ -25,6 +26,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+gpu: setup
+	$(BIN)/python scripts/gpu.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

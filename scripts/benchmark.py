@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/benchmark"), help="folder of results and scratch files"
     )
+    parser.add_argument("--results", default="benchmark", metavar="NAME", help="name of the files written there")
     parser.add_argument(
         "--quick", action="store_true", help="96 images, 2 epochs, once: shows that it works, no figures"
     )
@@ -211,8 +212,9 @@ def main() -> None:
     machine, results = describe_machine(arguments), []
     for model, approach in chosen:
         results.append(measure(images, arguments, model, approach))
-        (arguments.out / "benchmark.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
-        (arguments.out / "benchmark.md").write_text(render(results, machine), encoding="utf-8")
+        written = json.dumps({"machine": machine, "results": results}, indent=1)
+        (arguments.out / f"{arguments.results}.json").write_text(written, encoding="utf-8")
+        (arguments.out / f"{arguments.results}.md").write_text(render(results, machine), encoding="utf-8")
     print(render(results, machine))
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmark import EXPERIMENTS, batch_size
@@ -24,10 +26,22 @@ from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.training.batches import Samples, build_normalisation
-from dxa_tbs.training.device import choose_device, keep_freed_memory, synchronise
+from dxa_tbs.training.device import (
+    choose_device,
+    keep_freed_memory,
+    measure_gpu_memory,
+    peak_memory_mib,
+    synchronise,
+)
+from dxa_tbs.training.memory import release_memory
 from dxa_tbs.training.precision import choose_precision, compute_exactly, lowered
 from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, record_step
 
+ROUNDS = 3
+HEADINGS = (
+    "| network | computed in | ms a step | at least | images/s | s to record | MiB |",
+    "|---|---|---|---|---|---|---|",
+)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -58,43 +72,63 @@ def ways(device: torch.device) -> Iterator[Way]:
             yield Way(precision, *options)
 
 
-def measure_step(name: str, approach: str, way: Way, device: torch.device, num_steps: int) -> str:
-    """Return the cells of a row: median milliseconds of a step, seconds to record, MiB of GPU memory."""
+def measure_step(name: str, approach: str, way: Way, device: torch.device, num_steps: int) -> dict[str, Any]:
+    """Return what a step takes: of `ROUNDS` rounds of `num_steps` steps, waiting for the device after each round.
+
+    A wait after every step would add some 20 us to it.
+    """
     compute_exactly(way.precision)
     torch.backends.cudnn.benchmark = way.benchmarks_kernels
     torch.manual_seed(0)
+    release_memory()  # of the row before
+    measure_gpu_memory(device)
     size = batch_size(name)
     memory_format = torch.channels_last if way.is_channels_last else torch.contiguous_format
     model = build_reference(name, approach).to(device).to(memory_format=memory_format).train()
     pixels = torch.randint(0, 256, (2 * size + size // 2, 224, 224), dtype=torch.uint8, device=device)
     rows = torch.arange(len(pixels), device=device)
     samples = Samples(pixels, rows, (rows % 2).float())
-    normalise = build_normalisation(MEAN, STD, device)
     optimizer = build_optimizer(model, "sgd", lr=1e-4, momentum=0.9, weight_decay=0.0)
     step = build_step(
         model,
         optimizer,
-        to_input=lambda batch: normalise.to_input(batch).contiguous(memory_format=memory_format),
+        to_input=build_normalisation(MEAN, STD, device, is_channels_last=way.is_channels_last).to_input,
         device=device,
         precision=way.precision,
     )
     start = time.perf_counter()
     if way.is_recorded:
-        torch.cuda.reset_peak_memory_stats()
         step = record_step(step, model, samples, batch_sizes(len(samples), size))
     synchronise(device)
     record_s = time.perf_counter() - start
-    taken_ms = []
-    for number in range(num_steps + 2):
-        batch = samples.take(torch.arange(size) + size * (number % 2))
+    batches = [samples.take(torch.arange(size) + size * place) for place in (0, 1)]
+    for batch in batches:  # cuDNN chooses kernels
+        step.run(*batch)
+    rounds_ms = []
+    for _ in range(ROUNDS):
         synchronise(device)
         start = time.perf_counter()
-        step.run(*batch)
+        for number in range(num_steps):
+            step.run(*batches[number % 2])
         synchronise(device)
-        taken_ms.append(1000 * (time.perf_counter() - start))
-    memory = f"{torch.cuda.max_memory_reserved() / 2**20:.0f}" if device.type == "cuda" else ""
-    median_ms = statistics.median(taken_ms[2:])
-    return f"{median_ms:.2f} | {min(taken_ms[2:]):.2f} | {1000 * size / median_ms:.0f} | {record_s:.1f} | {memory}"
+        rounds_ms.append(1000 * (time.perf_counter() - start) / num_steps)
+    median_ms = statistics.median(rounds_ms)
+    return {
+        "model": name,
+        "approach": approach,
+        "way": str(way),
+        "ms": median_ms,
+        "least_ms": min(rounds_ms),
+        "images_per_s": 1000 * size / median_ms,
+        "record_s": record_s if way.is_recorded else None,
+        "gpu_mib": peak_memory_mib(device)["peak_gpu_memory_mib"],
+    }
+
+
+def render_row(row: dict[str, Any]) -> str:
+    record_s, mib = ("" if value is None else f"{value:.1f}" for value in (row["record_s"], row["gpu_mib"]))
+    cells = [f"{row['model']} {row['approach']}", row["way"], f"{row['ms']:.2f}", f"{row['least_ms']:.2f}"]
+    return "| " + " | ".join([*cells, f"{row['images_per_s']:.0f}", record_s, mib.removesuffix(".0")]) + " |"
 
 
 @torch.inference_mode()
@@ -119,22 +153,32 @@ def measure_features(name: str, size: int, device: torch.device, precision: Prec
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="default: all nine")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="of a round")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="leave out what is computed so: cudnn.benchmark, which can take minutes to choose; tf32; recorded ...",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"))
+    parser.add_argument("--results", default="steps", metavar="NAME", help="name of the files written there")
     arguments = parser.parse_args()
-    device = choose_device("auto")
+    device = choose_device(arguments.device)
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "| network | computed in | ms a step | at least | images/s | s to record | MiB |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows: list[dict[str, Any]] = []
+    lines = [*HEADINGS]
     chosen = [
         (name, approach) for name, approach in EXPERIMENTS if approach != "head" and name in (arguments.models or name)
     ]
-    for (name, approach), way in itertools.product(chosen, ways(device)):
-        lines.append(f"| {name} {approach} | {way} | {measure_step(name, approach, way, device, arguments.steps)} |")
+    chosen_ways = [way for way in ways(device) if not any(text in str(way) for text in arguments.without)]
+    for (name, approach), way in itertools.product(chosen, chosen_ways):
+        rows.append(measure_step(name, approach, way, device, arguments.steps))
+        lines.append(render_row(rows[-1]))
         print(lines[-1], flush=True)
+        (arguments.out / f"{arguments.results}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     lines += ["", "| frozen part | batch | images/s | largest difference from batch 16 |", "|---|---|---|---|"]
     precision = choose_precision(Precision.auto, device)
     for name in (name for name, approach in chosen if approach == "full"):
@@ -143,7 +187,7 @@ def main() -> None:
             images_per_s, features = measure_features(name, size, device, precision)
             lines.append(f"| {name} | {size} | {images_per_s:.0f} | {(features - reference).abs().max():.1e} |")
             print(lines[-1], flush=True)
-    (arguments.out / "steps.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (arguments.out / f"{arguments.results}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

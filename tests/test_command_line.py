@@ -197,3 +197,40 @@ def test_a_killed_run_is_unfinished_named_and_started_anew(tmp_path: Path) -> No
         assert not (run_dir / "left_over.csv").exists()
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
+
+
+SWEEP = """
+import gc, weakref
+import torch
+from dxa_tbs import experiment, train
+from dxa_tbs.errors import Refusal
+
+held = []
+
+def run_experiment(config, overrides):
+    gc.collect()
+    print("still held:", [made() is not None for made in held])
+    weights = torch.ones(1000, device=DEVICE)
+    held.append(weakref.ref(weights))
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    except torch.OutOfMemoryError:
+        if config.seed == 0:
+            raise Refusal("the GPU has too little memory") from None
+        raise
+
+experiment.run_experiment = run_experiment
+train.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
+def test_a_failed_job_of_a_sweep_leaves_its_memory_to_the_next(device: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SWEEP.replace("DEVICE", repr(device)), "-m", "seed=0,1,2"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if "still held" in line] == [
+        "still held: []", "still held: [False]", "still held: [False, False]",
+    ]  # fmt: skip

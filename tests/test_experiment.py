@@ -14,6 +14,7 @@ from conftest import SMALL, composed
 from hydra import compose
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from test_verification import seal
 
 from dxa_tbs import records
 from dxa_tbs.compose import load_config, take_over_training
@@ -21,11 +22,14 @@ from dxa_tbs.data.phantom.cohort import export_cohort
 from dxa_tbs.data.phantom.render import read_frame as read_candidate
 from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.history import read_history
 from dxa_tbs.training.batches import build_normalisation, to_scores
+from dxa_tbs.verification import FILES as FILES_KEY
+from dxa_tbs.verification import OWN
 
 FILES = {
     "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "layers.csv",
@@ -206,7 +210,17 @@ def test_a_threshold_chosen_on_copies_is_chosen_anew_on_the_originals(
     del config["trainer"]["watched"]
     records.write_yaml(old / "config.yaml", config | {"name": "old"})
     chosen = facts["thresholds"]["val_f1"]
-    records.write_json(old / "metrics.json", facts | {"thresholds": {"fixed": 0.5, "val_f1": 0.123}})
+    scored = records.read_table(old / "predictions.csv")
+    parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in scored.groupby("split")}
+    thresholds = {"fixed": 0.5, "val_f1": best_f1_threshold(*parts["val"])}
+    assert thresholds["val_f1"] != chosen
+    facts = {key: value for key, value in facts.items() if key not in (FILES_KEY, OWN)} | {"thresholds": thresholds}
+    for name, part in parts.items():
+        facts[name] = {f"at_{rule}": binary_metrics(*part, value) for rule, value in thresholds.items()}
+    records.write_json(old / "metrics.json", facts)
+    names = {"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"}
+    history = records.read_table(old / "history.csv").rename(columns=names).drop(columns="watched_loss")
+    records.write_table(old / "history.csv", history)
     assert run(tmp_path, cache_dir, *SMALL, "name=old") == old
     with pytest.raises(Refusal) as refusal:
         records.is_finished(old, {"trainer": {"watched": "originals"}}, facts)
@@ -256,9 +270,10 @@ def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_say
     assert any("4 pairs of a test image" in text for text in records.read_json(told / "metrics.json")["warnings"])
     shutil.copytree(finished, tmp_path / "older")
     np.save(tmp_path / "older" / records.SIGNATURES, np.zeros((3, 512), np.int8))
-    with pytest.raises(Refusal, match=r"signatures\.npy is damaged"):
+    with pytest.raises(Refusal, match=r"signatures\.npy differs from what the run wrote"):
         evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     (tmp_path / "older" / records.SIGNATURES).unlink()
+    seal(tmp_path / "older")
     older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     assert any("keeps no signatures" in text for text in records.read_json(older / "metrics.json")["warnings"])
 
@@ -308,10 +323,22 @@ def test_nobody_is_called_a_patient_where_nobody_said_whose_the_images_are(
     assert "garcia" not in text
     is_known = patient_from != "null"
     assert bool(re.search(r"\d+ patients", text.replace("fewer than 10 patients", ""))) == is_known
-    assert ("bootstrap over patients" in text) == is_known
+    assert ("DeLong and Newcombe by patient" in text) == is_known
     assert pd.read_csv(tmp_path / "outputs/tables/data_card.csv")["patients"].notna().all() == is_known
     html = (tmp_path / "outputs/report.html").read_text(encoding="utf-8")
     assert html.count("Nobody said which images belong to one patient") == (not is_known)
+
+
+def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU: another process may need its memory."""
+
+    def starts(*arguments: object) -> None:
+        raise AssertionError("CUDA was started")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", starts)
+    timing = records.read_json(run(tmp_path, cache_dir, *SMALL) / "timing.json")
+    assert timing["peak_gpu_memory_mib"] is None
 
 
 def test_images_that_cannot_be_used_leave_no_run_folder(tmp_path: Path, cache_dir: Path) -> None:

@@ -17,7 +17,7 @@ from dxa_tbs.config import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.network import build_network
 from dxa_tbs.training.batches import build_normalisation, cross_entropy
-from dxa_tbs.training.precision import choose_precision, lowered, with_frozen_lowered
+from dxa_tbs.training.precision import choose_precision, is_channels_last, lowered, with_frozen_lowered
 from dxa_tbs.training.step_check import compare_steps, disagreement
 
 CPU = torch.device("cpu")
@@ -39,8 +39,8 @@ def test_what_a_processor_lacks_is_refused(asked: Precision) -> None:
 
 def test_a_step_that_is_not_rounding_is_told() -> None:
     logits, gradient = torch.tensor([[0.3], [-0.2]]), torch.tensor([1.0, -2.0, 0.5])
-    exact = (logits, gradient)
-    assert compare_steps(exact, (logits * 1.01, gradient * 1.01)) is None
+    exact = (logits, [gradient, gradient.view(3, 1)])
+    assert compare_steps(exact, (logits * 1.01, [gradient * 1.01, gradient.view(3, 1)])) is None
     for wrong in (
         (logits * math.nan, gradient),
         (logits, gradient * math.nan),
@@ -49,7 +49,7 @@ def test_a_step_that_is_not_rounding_is_told() -> None:
         (logits, gradient * 2),
         (logits + 1, gradient),
     ):
-        text = compare_steps(exact, wrong)
+        text = compare_steps(exact, (wrong[0], [wrong[1], wrong[1].view(3, 1)]))
         assert text is not None and "gradients" in text
 
 
@@ -91,6 +91,70 @@ def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -
     torch.manual_seed(0)
     assert disagreement(Cancels(), PLAIN, Precision.fp32) is None
     assert disagreement(Cancels(), PLAIN, Precision.bf16) is not None
+
+
+class DropsByType(nn.Dropout):
+    """Draws other masks for 16 bits than for 32 from the same seed, as on a GPU."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.p == 0 or not self.training:
+            return inputs
+        torch.rand(1 if inputs.dtype == torch.float32 else 2)
+        return inputs * (torch.rand(inputs.shape) > self.p) / (1 - self.p)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "squeezenet"])
+def test_dropout_that_draws_by_type_is_not_taken_for_a_wrong_step(name: str) -> None:
+    typed = (f"model={name}", "approach=full", "model.weights=none", "trainer.precision=fp32")
+    network = build_network(*settings(*typed), seed=0, trained=None)
+    for parent in list(network.model.modules()):
+        for place, layer in parent.named_children():
+            if isinstance(layer, nn.Dropout):
+                setattr(parent, place, DropsByType(layer.p))
+    assert disagreement(network.model, network.normalise, Precision.bf16) is None
+    assert all(layer.p > 0 for layer in network.model.modules() if isinstance(layer, DropsByType))
+
+
+class Faint(nn.Sequential):
+    """Its gradients are of 1e-8, which is zero in fp16 unless the loss is scaled."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images).float() * 1e-7
+
+
+def test_the_check_of_fp16_scales_the_loss_as_training_does() -> None:
+    assert disagreement(Faint(), PLAIN, Precision.fp16) is None
+
+
+@pytest.mark.parametrize("capability", [(6, 1), (7, 5)])
+def test_a_gtx_computes_in_fp32_and_bf16_is_refused_there(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    gtx = torch.device("cuda", 0)
+    assert choose_precision(Precision.auto, gtx) is Precision.fp32
+    assert choose_precision(Precision.fp16, gtx) is Precision.fp16
+    for asked in (Precision.bf16, Precision.tf32):
+        with pytest.raises(Refusal, match=f"trainer.precision={asked.value}: cuda:0 has none"):
+            choose_precision(asked, gtx)
+
+
+def test_channels_come_last_on_a_cpu_and_on_a_gpu_in_16_bits_alone() -> None:
+    gpu = torch.device("cuda", 0)
+    expected = {Precision.fp32: False, Precision.tf32: False, Precision.bf16: True, Precision.fp16: True}
+    assert {precision: is_channels_last(gpu, precision) for precision in expected} == expected
+    assert is_channels_last(CPU, Precision.fp32)
+    pixels = torch.randint(0, 256, (2, 5, 4), dtype=torch.uint8)
+    first, last = (
+        build_normalisation([0.5, 0.4, 0.3], [0.1, 0.2, 0.3], CPU, is_channels_last=last).to_input(pixels)
+        for last in (False, True)
+    )
+    assert first.is_contiguous()
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first, last)
 
 
 def test_frozen_layers_kept_in_bf16_give_what_autocast_makes_of_them_bit_for_bit() -> None:

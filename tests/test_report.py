@@ -17,9 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from test_tables import store_metrics
+from test_verification import seal
 
 from dxa_tbs import records
-from dxa_tbs.report.build import write_report
+from dxa_tbs.report.build import make_documents, write_report, write_tables
+from dxa_tbs.report.gather import find_experiments
 
 GOLDEN = Path(__file__).parent / "golden/outputs"
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]|\d)")
@@ -141,11 +144,16 @@ def test_a_threshold_that_0_1_0_chose_on_copies_is_named(root: Path, tmp_path: P
     for name in ("predictions.csv", "split.csv"):
         table = records.read_table(evaluation / name).query("split == 'test'")
         records.write_table(evaluation / name, table.assign(image_id="e" + table["image_id"]))
+    (evaluation / "measures.csv").unlink()
     facts = records.read_json(evaluation / "metrics.json") | {"evaluated_run": "own", "data_sha256": "e"}
+    del facts["val"]
     told = "chosen by version 0.1.0 with augmented copies among the validation images: the threshold of model3 adhoc"
     for changes, is_named in (({}, True), ({"threshold_of": "validation originals"}, False)):
-        records.write_json(evaluation / "metrics.json", facts | changes)
-        write_report(tmp_path / "runs")
+        store_metrics(evaluation, facts | changes)
+        if changes:
+            seal(evaluation)
+        documents = make_documents(find_experiments(tmp_path / "runs"), tmp_path / "runs").documents
+        write_tables(tmp_path / "runs/tables", documents, [])
         assert (told in (tmp_path / "runs/tables/operating_points.md").read_text(encoding="utf-8")) is is_named
         table = numbers(tmp_path / "runs", "operating_points").query("run == 'elsewhere' and rule == 'validation'")
         assert table["threshold"].item() == facts["thresholds"]["val_f1"]
@@ -158,6 +166,7 @@ def test_the_page_says_whose_the_validation_figures_are(root: Path, tmp_path: Pa
     history = records.read_table(run / "history.csv").assign(watched_loss=0.5)
     names = {"val_loss": "val_originals_loss", "val_auc": "val_originals_auc"}
     records.write_table(run / "history.csv", history.rename(columns=names))
+    seal(run)
     write_report(tmp_path / "runs")
     html = (tmp_path / "runs/report.html").read_text(encoding="utf-8")
     assert "AUC on validation, by epoch" in html

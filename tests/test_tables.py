@@ -73,7 +73,9 @@ def store_metrics(run_dir: Path, facts: dict[str, Any]) -> None:
     }
     num_images = {split: of_class | {f"{name}_augmented": 0 for name in CLASSES} for split, of_class in counted.items()}
     parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in scored.groupby("split")}
-    val_f1 = best_f1_threshold(*parts["val"]) if parts["val"][0].any() else 0.4
+    val_f1 = facts.get("thresholds", {}).get("val_f1", 0.4)  # of an evaluation, that of the evaluated run
+    if "val" in parts and parts["val"][0].any():
+        val_f1 = best_f1_threshold(*parts["val"])
     thresholds = {"fixed": records.read_config(run_dir)["evaluation"]["threshold"], "val_f1": val_f1}
     results = {
         name: {f"at_{rule}": binary_metrics(*part, value) for rule, value in thresholds.items()}

@@ -24,7 +24,7 @@ from dxa_tbs.experiment import run_experiment
 from dxa_tbs.report.build import make_documents, write_report
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.training.checkpoint import save_weights
-from dxa_tbs.verification import ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
+from dxa_tbs.verification import BINARIES, ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
 
 GOLDEN = Path(__file__).parent / "golden/outputs"
 ONE = "phantom_text/adhoc/model1/seed0"
@@ -104,9 +104,11 @@ NOTICED_BY_DIGESTS_ALONE: dict[str, tuple[Edit, str]] = {
 
 
 def seal(run_dir: Path) -> None:
-    """Give a run of version 0.1.0 the digests that runs have now."""
+    """Give a run the digests of its files as they are."""
+    facts = records.read_json(run_dir / records.METRICS)
+    facts.pop(OWN, None)
     digests = {run_dir / name: records.sha256_of_file(run_dir / name) for name in RECORDS if (run_dir / name).is_file()}
-    verification.write_metrics(run_dir, records.read_json(run_dir / records.METRICS), digests)
+    verification.write_metrics(run_dir, facts, digests)
 
 
 @pytest.fixture
@@ -232,15 +234,18 @@ def run_again(run_dir: Path, cache_dir: Path) -> Path:
 def test_a_finished_run_carries_the_digests_of_all_its_files(finished: Path) -> None:
     facts = records.read_json(finished / records.METRICS)
     assert list(facts)[-2:] == [FILES, OWN]
-    assert facts[FILES] == {name: records.sha256_of_file(finished / name) for name in (*RECORDS, WEIGHTS)}
+    assert facts[FILES] == {name: records.sha256_of_file(finished / name) for name in (*RECORDS, *BINARIES)}
     assert find_damage(finished, with_weights=True) is None
 
 
-def test_without_its_digests_a_new_run_is_as_plausible_as_one_of_version_0_1_0(run_dir: Path) -> None:
+def test_a_new_run_without_its_digests_is_no_run_of_version_0_1_0(run_dir: Path) -> None:
     facts = records.read_json(run_dir / records.METRICS)
     old = {key: value for key, value in facts.items() if key not in (FILES, OWN)}
     records.write_json(run_dir / records.METRICS, old)
-    assert find_damage(run_dir, with_weights=True) is None
+    assert find_damage(run_dir) == "metrics.json differs from what the run wrote"
+
+
+def test_weights_are_compared_only_where_they_are_used(run_dir: Path) -> None:
     flip(run_dir / WEIGHTS, random.Random(0))
     assert find_damage(run_dir) is None
     assert find_damage(run_dir, with_weights=True) == "model.pt differs from what the run wrote"

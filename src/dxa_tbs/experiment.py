@@ -176,7 +176,7 @@ def _fill(
     example = outcome.example_frame(cohort, data.bits)  # now: it reads a file
     if source is None:
         facts = _train(config, run_dir, data, learner, clock=clock)
-        save_weights(network.model.state_dict(), run_dir / "model.pt")
+        save_weights(network.state, run_dir / "model.pt")
         threshold = None
     else:
         is_external = records.read_config(source)["dataset"] != to_plain(config)["dataset"]

@@ -27,8 +27,9 @@ from dxa_tbs.models.weights import find_weights, load_backbone
 from dxa_tbs.records import sha256_of_file
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
-from dxa_tbs.training.device import choose_device, describe_device, keep_freed_memory
-from dxa_tbs.training.precision import choose_precision, compute_exactly
+from dxa_tbs.training.device import choose_device, describe_device, keep_freed_memory, measure_gpu_memory
+from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory, release_memory
+from dxa_tbs.training.precision import choose_precision, compute_exactly, is_channels_last
 from dxa_tbs.training.step_check import disagreement
 
 log = logging.getLogger("dxa_tbs.network")
@@ -58,6 +59,11 @@ class Network:
         return describe_device(self.device, self.precision.value)
 
     @property
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return weights and buffers, on the CPU: a file of them is to be read where there is no GPU."""
+        return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+
+    @property
     def layers(self) -> list[dict[str, object]]:
         image = self.normalise.to_input(torch.zeros(1, INPUT_PX, INPUT_PX, dtype=torch.uint8, device=self.device))
         return describe_layers(self.model, image)
@@ -77,8 +83,10 @@ def build_network(
         trained: model.pt of a finished run; None: initial weights, as `model` says.
 
     Raises:
-        Refusal: the device, or the weights, cannot be had; or the micro-batches would not be exact.
+        Refusal: the device, or the weights, cannot be had, the GPU has no memory for them, or the micro-batches would
+            not be exact.
     """
+    release_memory()
     device = choose_device(trainer.device)
     precision = choose_precision(trainer.precision, device)
     compute_exactly(precision)
@@ -106,11 +114,21 @@ def build_network(
             f"trainer.micro_batch_size={trainer.micro_batch_size}: {model.name} has BatchNorm, whose statistics are "
             "those of the images at once: give a smaller trainer.batch_size instead, which is another protocol"
         )
-    network = network.to(device).to(memory_format=torch.channels_last)
-    normalise = build_normalisation(model.input_mean, model.input_std, device)
-    if trained is None:
-        precision = _checked(precision, trainer.precision, network, normalise)
+    with refusing_for_memory(f"{TOO_LITTLE_MEMORY} for {model.name}: use trainer.device=cpu"):
+        normalise = _place(network, model, device, precision)
+        if trained is None:
+            checked = _checked(precision, trainer.precision, network, normalise)
+            if checked is not precision:
+                precision, normalise = checked, _place(network, model, device, checked)
+    measure_gpu_memory(device)
     return Network(network, normalise, weights, is_as_meant, precision)
+
+
+def _place(network: nn.Module, model: ModelConfig, device: torch.device, precision: Precision) -> Normalisation:
+    """Move the network to the device, into the memory format that pays there; return the input that goes with it."""
+    is_last = is_channels_last(device, precision)
+    network.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+    return build_normalisation(model.input_mean, model.input_std, device, is_channels_last=is_last)
 
 
 def _checked(precision: Precision, asked: Precision, network: nn.Module, normalise: Normalisation) -> Precision:

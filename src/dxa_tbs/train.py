@@ -26,6 +26,7 @@ log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ unde
 def run_job(cfg: DictConfig) -> None:
     """Run one job; in a sweep a job that fails leaves the others alone, and the sweep ends with a non-zero status."""
     is_single = HydraConfig.get().mode == RunMode.RUN
+    failure: Exception | None = None
     try:
         _run(cfg, overrides=list(HydraConfig.get().overrides.task), framework=list(HydraConfig.get().overrides.hydra))
     except Refusal as refusal:
@@ -33,11 +34,20 @@ def run_job(cfg: DictConfig) -> None:
             print_refusal(refusal)
             sys.exit(1)
         log.error("not run: %s", "\n  ".join([str(refusal), *refusal.details]))
-        raise
-    except Exception:
-        if not is_single:
-            log.exception("failed")  # the launcher keeps it to itself until the end
-        raise
+        failure = refusal
+    except Exception as error:
+        if is_single:
+            raise
+        log.exception("failed")  # the launcher keeps it to itself until the end
+        failure = error
+    if failure is not None:
+        raise _without_frames(failure)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return the error without its frames: Hydra keeps it until the sweep ends, and they hold the GPU's tensors."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import torch
 from torch import nn
 
 from dxa_tbs.config import ApproachConfig, HeadConfig, OptimizerConfig, Precision, TestEpoch, TrainerConfig
-from dxa_tbs.errors import Refusal
 from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.models.registry import trains_batchnorm
 from dxa_tbs.network import Network, moves_frozen_bn
@@ -22,10 +20,9 @@ from dxa_tbs.training.blocks import with_fast_blocks
 from dxa_tbs.training.device import place_inputs, synchronise
 from dxa_tbs.training.features import feature_maps, frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted, fit
+from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
 from dxa_tbs.training.precision import with_frozen_lowered
-from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_step
-
-TOO_LITTLE_MEMORY = "the GPU has too little memory"
+from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_if_possible
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def build_learner(
     device, normalise, precision = network.device, network.normalise, network.precision
     if isinstance(approach, HeadConfig) and approach.cache_features:
         stem, tail = cut_at_dropout(network.model)
-        with _refusing_for_memory(f"{TOO_LITTLE_MEMORY}: use trainer.device=cpu"):
+        with refusing_for_memory(f"{TOO_LITTLE_MEMORY}: use trainer.device=cpu"):
             features, was_cached = frozen_features(
                 stem, pixels, sha256, normalise=normalise, precision=precision, cache_dir=cache_dir
             )
@@ -88,18 +85,19 @@ def prepare_step(
         Refusal: the GPU has too little memory.
     """
     settings = {key: value for key, value in dataclasses.asdict(optimizer).items() if key != "name"}
-    with _refusing_for_memory(too_little_memory(learner.model, approach, trainer)):
+    is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler asks the host
+    with refusing_for_memory(too_little_memory(learner.model, approach, trainer)):
         step = build_step(
             learner.model,
-            build_optimizer(learner.model, optimizer.name, **settings),
+            build_optimizer(learner.model, optimizer.name, is_recorded=is_recorded, **settings),
             to_input=learner.to_input,
             device=learner.device,
             micro_batch_size=trainer.micro_batch_size,
             precision=learner.precision,
         )
-        if learner.device.type == "cuda" and learner.precision is not Precision.fp16:  # whose scaler asks the host
+        if is_recorded:
             enter_training(learner.model, moves_frozen_bn=moves_frozen_bn(approach))
-            step = record_step(step, learner.model, train, batch_sizes(len(train), trainer.batch_size))
+            step = record_if_possible(step, learner.model, train, batch_sizes(len(train), trainer.batch_size))
     synchronise(learner.device)
     return step
 
@@ -122,7 +120,7 @@ def train(
     Raises:
         Refusal: the loss is no number at once, or the GPU has too little memory.
     """
-    with _refusing_for_memory(too_little_memory(learner.model, approach, trainer)):
+    with refusing_for_memory(too_little_memory(learner.model, approach, trainer)):
         fitted = fit(
             learner.model,
             train,
@@ -150,16 +148,8 @@ def predict(learner: Learner, samples: Samples) -> np.ndarray:
     Raises:
         Refusal: the GPU has too little memory.
     """
-    with _refusing_for_memory(f"{TOO_LITTLE_MEMORY}: use trainer.device=cpu"):
+    with refusing_for_memory(f"{TOO_LITTLE_MEMORY}: use trainer.device=cpu"):
         return to_scores(predict_logits(learner.model, samples, learner.to_input, learner.precision))
-
-
-@contextlib.contextmanager
-def _refusing_for_memory(text: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise Refusal(text) from None
 
 
 def too_little_memory(model: nn.Module, approach: ApproachConfig, trainer: TrainerConfig) -> str:

@@ -15,9 +15,11 @@ from dxa_tbs import records
 from dxa_tbs.errors import Refusal
 
 WEIGHTS = "model.pt"
+BINARIES = (WEIGHTS, records.SIGNATURES)
 ENVIRONMENT = "environment.json"
-FILES = "files_sha256"  # key of metrics.json: of every text file the run wrote, and of the weights
+FILES = "files_sha256"  # key of metrics.json: of every text file the run wrote, and of BINARIES
 OWN = "sha256"  # its last key: of all that stands before it
+SINCE_DIGESTS = (FILES, OWN, "threshold_of")
 RECORDS = (records.CONFIG, ENVIRONMENT, "split.csv", "history.csv", "predictions.csv", "timing.json", "measures.csv",
            "layers.csv", "errors.csv")  # fmt: skip
 
@@ -30,15 +32,14 @@ def write_metrics(run_dir: Path, facts: Mapping[str, Any], digests: Mapping[Path
             somebody may have edited one while the run went on.
     """
     files = {path.name: digest for path, digest in digests.items() if path.parent == run_dir}
-    if (run_dir / WEIGHTS).is_file():
-        files[WEIGHTS] = records.sha256_of_file(run_dir / WEIGHTS)
+    files |= {name: records.sha256_of_file(run_dir / name) for name in BINARIES if (run_dir / name).is_file()}
     told = records.without_nan({**facts, FILES: files})
     records.write_json(run_dir / records.METRICS, {**told, OWN: _sha256_of_facts(told)})
 
 
 def is_sealed(facts: Mapping[str, Any]) -> bool:
-    """Return whether metrics.json holds digests; one of the two keys is enough, so that a damaged key is noticed."""
-    return FILES in facts or OWN in facts
+    """Return whether metrics.json holds digests, or should: any key that 0.1.0 did not write is enough."""
+    return any(key in facts for key in SINCE_DIGESTS)
 
 
 def find_damage(run_dir: Path, *, with_weights: bool = False) -> str | None:
@@ -86,7 +87,7 @@ def _broken_seals(run_dir: Path, facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is missing"
         elif digest != records.sha256_of_file(run_dir / name):
             yield _differs(name)
-    for name in RECORDS:
+    for name in (*RECORDS, records.SIGNATURES):
         if name not in files and (run_dir / name).is_file():
             yield f"{name} is none of the files that the run wrote"
 

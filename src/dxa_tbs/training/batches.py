@@ -6,6 +6,7 @@ and one of Degraded.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import torch
 from torch import nn
 
 from dxa_tbs.config import Precision
+from dxa_tbs.training.memory import with_fewer_at_once
 from dxa_tbs.training.precision import lowered
 
+BATCHES_AHEAD = 2  # of the device, where they come from the host
 EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # without gradient and batch statistics a matter of cache and memory alone
 
 ToInput = Callable[[torch.Tensor], torch.Tensor]
@@ -48,8 +51,8 @@ class Samples:
         """Return inputs and labels, on the device, of the samples of these numbers."""
         device = self.labels_N.device
         inputs = self.inputs_M[self.rows_N[index_B.to(self.rows_N.device)]]
-        if not self.is_resident:
-            inputs = inputs.pin_memory().to(device, non_blocking=True)
+        if not self.is_resident:  # from pinned memory, so that the copies wait in the device's queue, not the host
+            inputs, index_B = (part.pin_memory().to(device, non_blocking=True) for part in (inputs, index_B))
         return inputs, self.labels_N[index_B.to(device)]
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -57,20 +60,29 @@ class Samples:
         if self.is_resident:
             yield from map(self.take, indices)
             return
+        done: deque[torch.cuda.Event] = deque()
         with ThreadPoolExecutor(max_workers=1) as fetcher:
             ahead = fetcher.submit(self.take, indices[0])
             for index_B in indices[1:]:
                 batch, ahead = ahead.result(), fetcher.submit(self.take, index_B)
                 yield batch
+                done.append(torch.cuda.current_stream(self.labels_N.device).record_event())
+                if len(done) > BATCHES_AHEAD:  # else the host would run ahead and pin memory for an epoch of them
+                    done.popleft().synchronize()
             yield ahead.result()
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Grey level to network input, per channel: grey x scale + shift; float32 (3,), on the device of the images."""
+    """Grey level to network input, per channel: grey x scale + shift; float32 (3,), on the device of the images.
+
+    Attributes:
+        is_channels_last: how the input lies in memory.
+    """
 
     scale_C: torch.Tensor
     shift_C: torch.Tensor
+    is_channels_last: bool = True
 
     @property
     def is_grey(self) -> bool:
@@ -78,23 +90,25 @@ class Normalisation:
         return all(bool((values == values[0]).all()) for values in (self.scale_C, self.shift_C))
 
     def to_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
-        """Return float32 (B, 3, H, W) in channels-last memory: the grey repeated, each channel normalised."""
-        return _normalised(pixels_BHW, self.scale_C, self.shift_C)
+        """Return float32 (B, 3, H, W): the grey repeated, each channel normalised."""
+        return self._normalised(pixels_BHW, self.scale_C, self.shift_C)
 
     def to_grey_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
         """Return float32 (B, 1, H, W): the first of the channels."""
-        return _normalised(pixels_BHW, self.scale_C[:1], self.shift_C[:1])
+        return self._normalised(pixels_BHW, self.scale_C[:1], self.shift_C[:1])
+
+    def _normalised(self, pixels_BHW: torch.Tensor, scale_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
+        if self.is_channels_last:
+            return (pixels_BHW.unsqueeze(-1) * scale_C + shift_C).permute(0, 3, 1, 2)
+        return pixels_BHW.unsqueeze(1) * scale_C.view(-1, 1, 1) + shift_C.view(-1, 1, 1)
 
 
-def _normalised(pixels_BHW: torch.Tensor, scale_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
-    images_BHWC = pixels_BHW.unsqueeze(-1) * scale_C + shift_C
-    return images_BHWC.permute(0, 3, 1, 2)
-
-
-def build_normalisation(mean: Sequence[float], std: Sequence[float], device: torch.device) -> Normalisation:
+def build_normalisation(
+    mean: Sequence[float], std: Sequence[float], device: torch.device, *, is_channels_last: bool = True
+) -> Normalisation:
     """Return what computes (grey / 255 - mean) / std per channel."""
     std_C = torch.tensor(std, device=device)
-    return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C)
+    return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C, is_channels_last)
 
 
 def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
@@ -111,9 +125,14 @@ def predict_logits(
     """Return the logits, float32 (N, K), of every sample in its order; the model is left in evaluation mode."""
     model.eval()
     device = samples.labels_N.device
-    with lowered(device, precision):
-        indices = torch.arange(len(samples), device=samples.rows_N.device).split(EVAL_BATCH_SIZE[device.type])
-        return torch.cat([model(to_input(inputs)).float() for inputs, _ in samples.batches(indices)])
+    index_N = torch.arange(len(samples), device=samples.rows_N.device)
+
+    def predict(size: int) -> torch.Tensor:
+        with lowered(device, precision):
+            batches = samples.batches(index_N.split(size))
+            return torch.cat([model(to_input(inputs)).float() for inputs, _ in batches])
+
+    return with_fewer_at_once(predict, EVAL_BATCH_SIZE[device.type])
 
 
 def to_scores(logits_NK: torch.Tensor) -> np.ndarray:

@@ -50,14 +50,14 @@ def choose_device(name: str) -> torch.device:
 def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     """Return whether code built for `architectures` (sm_86: machine code, compute_90: portable) runs on a GPU.
 
-    Machine code runs on later GPUs of the same major version, portable code on all later ones.
+    Machine code runs on later GPUs of the same major version, portable code on all later ones. Names of another kind
+    (AMD's gfx90a) are left for torch to judge.
     """
-    for architecture in architectures:
-        kind, _, digits = architecture.rstrip("af").partition("_")
-        major, minor = int(digits[:-1]), int(digits[-1])
-        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+    known = [match for name in architectures if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name))]
+    for kind, major, minor in (match.groups() for match in known):
+        if (int(major), int(minor)) <= capability and (kind == "compute" or int(major) == capability[0]):
             return True
-    return False
+    return not known
 
 
 def keep_freed_memory() -> None:
@@ -93,15 +93,20 @@ def synchronise(device: torch.device) -> None:
 
 
 def measure_memory() -> None:
-    """Let the measurement of peak memory begin anew, where the system lets a process do so."""
+    """Let the measurement of peak memory on the host begin anew, where the system lets a process do so."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+
+
+def measure_gpu_memory(device: torch.device) -> None:
+    """Let the measurement of peak memory on a GPU begin anew."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_mib(device: torch.device) -> dict[str, int | None]:
-    """Return the most memory this process has held since `measure_memory`: on the host (Linux), and on the GPU."""
+    """Return the most memory this process has held since measuring began: on the host (Linux), and on the GPU."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -109,12 +114,12 @@ def peak_memory_mib(device: torch.device) -> dict[str, int | None]:
     host = re.search(r"VmHWM:\s+(\d+) kB", status)
     return {
         "peak_memory_mib": int(host[1]) // 1024 if host else None,
-        "peak_gpu_memory_mib": torch.cuda.max_memory_allocated(device) // 2**20 if device.type == "cuda" else None,
+        "peak_gpu_memory_mib": torch.cuda.max_memory_reserved(device) // 2**20 if device.type == "cuda" else None,
     }
 
 
 def describe_device(device: torch.device, precision: str) -> dict[str, Any]:
-    """Return what of the device can move a result or a time."""
+    """Return the device settings that affect results or times."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({torch.backends.cpu.get_cpu_capability()})",

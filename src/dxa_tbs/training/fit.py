@@ -49,7 +49,7 @@ class Fitted:
     """What came of training.
 
     Attributes:
-        state: of the weights to test, what training changes: trained parameters and buffers, on the CPU.
+        state: of the weights to test, what training changes: trained parameters and buffers.
         tested_epoch: theirs.
         stopped_by: epochs, patience or nan.
     """
@@ -124,7 +124,7 @@ def fit(
             if watched_loss < lowest:
                 lowest, lowest_epoch = watched_loss, number
             if keeps_last or lowest_epoch == number:
-                kept, kept_epoch = _copy_trained(model), number
+                kept, kept_epoch = _keep_trained(model, kept), number
             on_epoch(epoch)
             _report(epoch, epochs, bar)
             if patience is not None and number - lowest_epoch >= patience:
@@ -172,10 +172,21 @@ def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
     )
 
 
-def _copy_trained(model: nn.Module) -> State:
+def _keep_trained(model: nn.Module, earlier: State) -> State:
+    """Return a copy of what training changes, in the place of an earlier one; on the model's device if it has room."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    state = model.state_dict().items()
-    return {name: tensor.detach().cpu().clone() for name, tensor in state if name not in frozen}
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in frozen}
+    kept = earlier or {name: _empty_like(tensor) for name, tensor in state.items()}
+    for name, tensor in state.items():
+        kept[name].copy_(tensor)
+    return kept
+
+
+def _empty_like(tensor: torch.Tensor) -> torch.Tensor:
+    try:
+        return torch.empty_like(tensor)
+    except torch.OutOfMemoryError:
+        return torch.empty_like(tensor, device="cpu")
 
 
 def _now(device: torch.device) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 
 import torch
@@ -25,9 +26,9 @@ def choose_precision(asked: Precision, device: torch.device) -> Precision:
     is_ampere = on_gpu and torch.cuda.get_device_capability(device) >= AMPERE
     if asked is Precision.auto:
         return Precision.bf16 if is_ampere or (not on_gpu and _cpu_has_bf16()) else Precision.fp32
-    if asked is Precision.tf32 and not is_ampere:
+    if not is_ampere and (asked is Precision.tf32 or (asked is Precision.bf16 and on_gpu)):
         raise Refusal(
-            f"trainer.precision=tf32: {device} has none (NVIDIA GPUs from the 30xx and A100 on have): use auto"
+            f"trainer.precision={asked.value}: {device} has none (NVIDIA GPUs from the 30xx and A100 on have): use auto"
         )
     if asked is Precision.fp16 and not on_gpu:
         raise Refusal("trainer.precision=fp16: only for GPUs: use auto")
@@ -43,8 +44,18 @@ def compute_exactly(precision: Precision) -> None:
     """Choose, in this process, kernels that repeat themselves, and full fp32 unless it is to be tf32."""
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = precision is Precision.tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")  # torch 2.9.0
+        torch.backends.cudnn.allow_tf32 = precision is Precision.tf32
+        torch.backends.cuda.matmul.allow_tf32 = precision is Precision.tf32
+
+
+def is_channels_last(device: torch.device, precision: Precision) -> bool:
+    """Return whether images lie in memory with their channels last: on a CPU always, on a GPU in 16 bits alone.
+
+    There the tensor cores want it; in fp32 it costs: on a V100 a step took 2.76 s instead of 1.68 (pytorch #44943).
+    """
+    return device.type == "cpu" or precision in LOW
 
 
 def with_frozen_lowered(layers: nn.Sequential, precision: Precision) -> nn.Sequential:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +15,10 @@ from dxa_tbs.config import Precision
 from dxa_tbs.training.batches import Samples, ToInput, cross_entropy
 from dxa_tbs.training.precision import lowered
 
+log = logging.getLogger("dxa_tbs.training")
+
 WARM_UP_STEPS = 3  # before a CUDA graph may be recorded
+RECOVERS = (2, 12)  # the first torch that does so from a failed recording (pytorch #180395)
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,28 @@ class Step:
         return float(self.optimizer.param_groups[0]["lr"])
 
 
-def build_optimizer(model: nn.Module, name: str, **settings: float) -> torch.optim.Optimizer:
-    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train."""
+def build_optimizer(
+    model: nn.Module, name: str, *, is_recorded: bool = False, **settings: float
+) -> torch.optim.Optimizer:
+    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train.
+
+    Args:
+        is_recorded: its steps will be recorded as a CUDA graph.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    on_gpu = parameters[0].is_cuda
     optimizers: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
-        "adamw": functools.partial(torch.optim.AdamW, capturable=on_gpu),  # for CUDA graphs
+        "adamw": functools.partial(torch.optim.AdamW, capturable=is_recorded),
     }
-    return optimizers[name](parameters, **settings, fused=not on_gpu)  # on the CPU 40 % less time; on GPUs not measured
+    return optimizers[name](parameters, **settings, fused=is_fused(parameters[0].device))
+
+
+def is_fused(device: torch.device) -> bool | None:
+    """Return what to tell torch's optimizers: on a CPU, fused, which takes 40 % less time.
+
+    On a GPU nothing: torch then updates all tensors in a few kernels (foreach), which even fused=False would turn off.
+    """
+    return True if device.type == "cpu" else None
 
 
 def enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
@@ -92,33 +110,27 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
     The model must be in training mode already.
 
     A small network's step is hundreds of kernels of a few microseconds, less than launching each takes; a graph
-    launches them all at once.
+    launches them all at once. All sizes warm up before any is recorded: a graph holds its memory.
     """
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    device = samples.labels_N.device
+    aside = torch.cuda.Stream(device)  # named at the capture too: torch's own for that is of the first GPU it recorded
+    batches = {size: samples.take(torch.arange(size)) for size in sizes}
     graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]] = {}
-    aside = torch.cuda.Stream()
     pool = None
-    for size in sizes:
-        inputs_B, labels_B = samples.take(torch.arange(size))
-        aside.wait_stream(torch.cuda.current_stream())
+    with undone(step, model):
+        aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
-            for _ in range(WARM_UP_STEPS):
-                step.run(inputs_B, labels_B)
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
+            for inputs_B, labels_B in batches.values():
+                for _ in range(WARM_UP_STEPS):
+                    step.run(inputs_B, labels_B)
+        torch.cuda.current_stream(device).wait_stream(aside)
         step.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(graph, pool=pool):
-            step.run(inputs_B, labels_B)
-        pool = graph.pool()
-        graphs[size] = (graph, inputs_B, labels_B)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            tensor.copy_(state[name])
-        for values in step.optimizer.state.values():  # of momentum, which then starts as it does without a graph
-            for value in values.values():
-                if isinstance(value, torch.Tensor):
-                    value.zero_()
-        step.loss_sum.zero_()
+        for size, (inputs_B, labels_B) in batches.items():
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool, stream=aside):
+                step.run(inputs_B, labels_B)
+            pool = graph.pool()
+            graphs[size] = (graph, inputs_B, labels_B)
 
     def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
         graph, inputs, labels = graphs[len(labels_B)]  # the graph reads these two, wherever the batch came from
@@ -127,3 +139,39 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
         graph.replay()
 
     return Step(run, step.optimizer, step.loss_sum)
+
+
+def record_if_possible(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
+    """Return the recorded step; where recording fails, a warning and the step as it is written.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU has too little memory.
+        RuntimeError: recording fails and torch is older than 2.12, whose memory is in disorder after that.
+    """
+    try:
+        return record_step(step, model, samples, sizes)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if tuple(map(int, torch.__version__.split(".")[:2])) < RECOVERS:
+            raise
+        log.warning("the step cannot be recorded as a CUDA graph and takes longer: %s", str(error).splitlines()[0])
+        return step
+
+
+@contextlib.contextmanager
+def undone(step: Step, model: nn.Module) -> Iterator[None]:
+    """Put back what steps within the block change: weights, buffers, the optimizer's state and the sum of losses."""
+    moved = [*(weight for weight in model.parameters() if weight.requires_grad), *model.buffers()]
+    kept = [tensor.detach().to("cpu", copy=True) for tensor in moved]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, before in zip(moved, kept, strict=True):
+                tensor.copy_(before)
+            for values in step.optimizer.state.values():  # zero momentum is none, as before the first step
+                for value in values.values():
+                    if isinstance(value, torch.Tensor):
+                        value.zero_()
+            step.loss_sum.zero_()

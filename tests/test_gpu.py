@@ -1,0 +1,217 @@
+"""What only a GPU can show: python -m pytest -m gpu tests/test_gpu.py. Needs about 8 GB of its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, composed
+from torch import nn
+
+from dxa_tbs import trial
+from dxa_tbs.config import Config, Precision
+from dxa_tbs.errors import Refusal
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.experiment import run_experiment
+from dxa_tbs.network import build_network
+from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib
+from dxa_tbs.training.fit import Epoch, Fitted
+from dxa_tbs.training.precision import AMPERE, compute_exactly
+from dxa_tbs.training.step import build_optimizer, build_step, enter_training
+from dxa_tbs.training.step_check import disagreement
+
+ADHOC = [f"model{number}" for number in (1, 2, 3, 4)]
+PRETRAINED = ["alexnet", "resnet18", "vgg16", "densenet121", "squeezenet"]
+BATCH_SIZE, NUM_IMAGES = 8, 93  # 12 batches, the last of 5
+SIX_GB = int(5.4e9)  # the driver takes the rest
+
+
+def configured(name: str, *typed: str, device: str = "cuda") -> Config:
+    own = ["approach=adhoc"] if name in ADHOC else ["approach=full", "model.weights=none"]
+    size = f"trainer.batch_size={BATCH_SIZE}"
+    return composed(f"model={name}", *own, f"trainer.device={device}", size, *typed)
+
+
+def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, trial.Step]:
+    """Return network, images and step; the same for the same configuration."""
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 224, 224), dtype=np.uint8)
+    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
+    samples = trial.take_samples(learner, np.arange(NUM_IMAGES), np.arange(NUM_IMAGES) % 2)
+    if is_recorded:
+        given = {"approach": config.approach, "trainer": config.trainer, "optimizer": config.optimizer}
+        return learner.model, samples, trial.prepare_step(learner, samples, **given)
+    settings = dataclasses.asdict(config.optimizer)
+    optimizer = build_optimizer(learner.model, settings.pop("name"), is_recorded=True, **settings)
+    step = build_step(
+        learner.model, optimizer, to_input=learner.to_input, device=learner.device, precision=learner.precision
+    )
+    enter_training(learner.model, moves_frozen_bn=False)
+    return learner.model, samples, step
+
+
+def states(config: Config, *, is_recorded: bool) -> dict[str, torch.Tensor]:
+    """Return weights, buffers and the sum of losses after one epoch."""
+    model, samples, step = prepared(config, is_recorded=is_recorded)
+    order = torch.randperm(NUM_IMAGES, generator=torch.Generator().manual_seed(1))
+    for batch in samples.batches(order.to(samples.rows_N.device).split(config.trainer.batch_size)):
+        step.run(*batch)
+    return {**model.state_dict(), "loss": step.loss_sum}
+
+
+def assert_equal_states(config: Config) -> None:
+    written, once, again = (states(config, is_recorded=is_recorded) for is_recorded in (False, True, True))
+    assert [name for name in once if not torch.equal(once[name], again[name])] == [], "recorded twice"
+    assert [name for name in once if not torch.equal(once[name], written[name])] == [], "against the written step"
+
+
+def test_two_ways_to_the_same_step_are_compared_bit_for_bit() -> None:
+    """On a CPU nothing is recorded: this shows the comparison alone."""
+    assert_equal_states(configured("model3", "trainer.precision=fp32", device="cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ADHOC + PRETRAINED)
+def test_a_recorded_step_trains_as_the_written_one_bit_for_bit(name: str, precision: str, optimizer: str) -> None:
+    if precision == "bf16" and torch.cuda.get_device_capability() < AMPERE:
+        pytest.skip("this GPU has no bf16")
+    if optimizer == "adamw" and name not in ("model4", "squeezenet"):
+        pytest.skip("two networks are enough")
+    without_dropout = ["model.dropout=0", "model.backbone_dropout=0"] if name in PRETRAINED else []
+    assert_equal_states(configured(name, f"trainer.precision={precision}", f"optimizer={optimizer}", *without_dropout))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet"])
+def test_every_replay_drops_other_values(name: str) -> None:
+    _, samples, step = prepared(configured(name, "optimizer.lr=1e-30"), is_recorded=True)
+    losses = []
+    for _ in range(3):
+        step.loss_sum.zero_()
+        step.run(*samples.take(torch.arange(BATCH_SIZE)))
+        losses.append(step.loss_sum.item())
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ADHOC + PRETRAINED)
+def test_bf16_passes_the_check_before_training(name: str) -> None:
+    if torch.cuda.get_device_capability() < AMPERE:
+        pytest.skip("this GPU has no bf16")
+    config = configured(name, "trainer.precision=fp32")
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    assert disagreement(network.model, network.normalise, Precision.bf16) is None
+    compute_exactly(Precision.fp32)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_on_a_gpu_all_weights_are_updated_in_a_few_kernels(name: str) -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(50))).cuda()
+    optimizer = build_optimizer(model, name, lr=0.1, weight_decay=0.0, is_recorded=True)
+    model(torch.ones(2, 4, device="cuda")).sum().backward()
+    optimizer.step()  # momentum and moments are there now
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        optimizer.step()
+        torch.cuda.synchronize()
+    kernels = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert 0 < len(kernels) < 50  # of 100 tensors
+
+
+@contextlib.contextmanager
+def memory_of(num_bytes: int) -> Iterator[None]:
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(num_bytes / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+
+
+def train(config: Config, num_train: int, num_val: int) -> Fitted:
+    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    pixels = np.random.default_rng(0).integers(0, 256, (num_train + num_val, 224, 224), dtype=np.uint8)
+    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
+    rows = np.arange(num_train), np.arange(num_train, num_train + num_val)
+    samples, val = (trial.take_samples(learner, part, part % 2) for part in rows)
+    settings = {"approach": config.approach, "trainer": config.trainer}
+    step = trial.prepare_step(learner, samples, optimizer=config.optimizer, **settings)
+    history: list[Epoch] = []
+    settings |= {"is_original_N": np.ones(num_val, bool), "auc": binary_auc, "on_epoch": history.append}
+    return trial.train(learner, step, samples, val, seed=0, **settings)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_vgg16_trains_at_batch_24_on_a_card_of_6_gb(precision: str) -> None:
+    config = configured("vgg16", f"trainer.precision={precision}", "trainer.batch_size=24", "trainer.epochs=2")
+    with memory_of(SIX_GB):
+        assert train(config, 67, 70).tested_epoch in (1, 2)  # 24 + 24 + 19 images; validation 64 + 6
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_room_for_the_weights_or_the_batch_is_answered_in_one_line() -> None:
+    with memory_of(200 * 2**20), pytest.raises(Refusal, match=r"too little memory for vgg16: use trainer\.device=cpu"):
+        train(configured("vgg16", "trainer.precision=fp32"), 16, 8)
+    config = configured("squeezenet", "trainer.precision=fp32", "trainer.batch_size=512")
+    with memory_of(900 * 2**20), pytest.raises(Refusal, match=r"512 images at once: give trainer\.micro_batch_size"):
+        train(config, 512, 8)
+
+
+@pytest.mark.gpu
+def test_validation_goes_on_with_fewer_images_at_once() -> None:
+    config = configured("vgg16", "trainer.precision=fp32", "trainer.batch_size=1", "trainer.epochs=1")
+    with memory_of(int(2.3 * 2**30)):  # 64 images need 1.6 GB beside 1.5 of weights, gradients and momentum
+        assert train(config, 2, 64).tested_epoch == 1
+
+
+@pytest.mark.gpu
+def test_peak_memory_is_of_the_device_in_use_and_counts_what_graphs_hold() -> None:
+    device = torch.device("cuda", 0)
+    measure_gpu_memory(device)
+    before = peak_memory_mib(device)["peak_gpu_memory_mib"]
+    held = torch.empty(300 * 2**20, dtype=torch.uint8, device=device)
+    after = peak_memory_mib(device)["peak_gpu_memory_mib"]
+    assert before is not None and after is not None
+    assert len(held) // 2**20 <= after - before <= 340
+
+
+@pytest.mark.gpu
+def test_batches_from_the_host_are_those_on_the_gpu_however_busy_it_is() -> None:
+    device, rows = torch.device("cuda", 0), torch.randperm(2000)
+    pixels, labels = torch.randint(0, 256, (2000, 64, 64), dtype=torch.uint8), torch.arange(2000.0)
+    resident = Samples(pixels.to(device), rows.to(device), labels.to(device))
+    streamed = Samples(pixels, rows, labels.to(device))
+    indices = torch.randperm(2000).split(24)
+    assert not streamed.is_resident
+    found = []
+    for inputs, numbers in streamed.batches(indices):
+        torch.cuda._sleep(2_000_000)  # the device is behind, the host goes on
+        found.append((inputs.clone(), numbers.clone()))
+        inputs.zero_()
+    for ours, theirs in zip(found, resident.batches([index.to(device) for index in indices]), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.gpu
+def test_weights_of_a_gpu_are_read_without_one(tmp_path: Path, cache_dir: Path) -> None:
+    typed = [*SMALL, "trainer.device=cuda"]
+    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
+    assert {tensor.device.type for tensor in torch.load(run_dir / "model.pt", weights_only=True).values()} == {"cpu"}
+
+
+@pytest.mark.gpu
+def test_a_second_gpu_records_after_the_first() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    of_first, of_second = (states(configured("model3", device=f"cuda:{k}"), is_recorded=True) for k in (0, 1))
+    assert all(torch.equal(tensor.cpu(), of_second[name].cpu()) for name, tensor in of_first.items())
