@@ -38,9 +38,10 @@ def test_a_step_that_fails_or_hangs_is_written_down_and_the_next_goes_on(tmp_pat
         step("works", count),
     ]
     kept: dict[str, Any] = {"steps": {}}
+    before = set(psutil.Process().children(recursive=True))  # workers of other tests
     expected = {"fails": "failed (3)", "hangs": "took too long", "works": "finished"}
     assert run(steps, kept, tmp_path) == expected
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= before
     assert kept["steps"]["fails"]["tail"] == ["no GPU"]
     assert kept["steps"]["works"]["result"] == {"printed": ["x"]}
     kept = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
