@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dxa_tbs.compose import load_config
+from dxa_tbs.compose import chosen_options, default_settings, load_config
 from dxa_tbs.config import Config, conf_dir, register_schemas
 
 SMALL = (
@@ -45,4 +46,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     from dxa_tbs.experiment import run_experiment  # here: most tests need no pandas
 
     typed = [f"output_root={tmp_path_factory.mktemp('outputs')}", f"cache_dir={cache_dir}", *SMALL]
-    return run_experiment(composed(*typed), typed)
+    return run_experiment(composed(*typed), defaults=defaults_of(typed))
+
+
+def defaults_of(typed: Sequence[str]) -> dict[str, Any]:
+    """Return what the entries hand to a run for the name of its folder."""
+    return default_settings(chosen_options(typed))

@@ -207,7 +207,7 @@ from dxa_tbs.errors import Refusal
 
 held = []
 
-def run_experiment(config, overrides):
+def run_experiment(config, *, defaults):
     gc.collect()
     print("still held:", [made() is not None for made in held])
     weights = torch.ones(1000, device=DEVICE)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, composed
+from conftest import SMALL, composed, defaults_of
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dxa_tbs import records
 from dxa_tbs.config import Fit, Region
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.data.labels import permute_labels
@@ -23,6 +22,7 @@ from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.outcome import keep_errors
 from dxa_tbs.report.build import write_report
+from dxa_tbs.runs.files import read_csv, read_json
 
 NOWHERE = np.full(4, np.nan)
 RAMP = np.tile(np.arange(224, dtype=np.uint8), (224, 1))
@@ -115,7 +115,7 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
     scored = pd.DataFrame({"image_id": [f"i{number:02}" for number in range(40)], "split": "test"})
     scored["label"], scored["score"] = rng.integers(0, 2, 40), rng.random(40)
     keep_errors(tmp_path, data, scored, threshold=0.5, shown=3)
-    errors = records.read_table(tmp_path / "errors.csv")
+    errors = read_csv(tmp_path / "errors.csv")
     for kind, label, wrong in (
         ("false_positive", 0, scored["score"] >= 0.5),
         ("false_negative", 1, scored["score"] < 0.5),
@@ -161,7 +161,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for typed in ([], ["labels.permuted_seed=0"], ["preprocessing.region=vertebrae"]):
         config = composed(*SMALL, *typed, f"output_root={root}", f"cache_dir={cache_dir}")
-        run_experiment(config, [*SMALL, *typed])
+        run_experiment(config, defaults=defaults_of([*SMALL, *typed]))
     write_report(root)
     return root
 
@@ -172,12 +172,13 @@ def test_shuffled_labels_come_near_one_half_on_validation_too(tmp_path: Path, ca
     few = ["dataset.num_normal=320", "dataset.num_degraded=160", "split=stratified", "split.val_fraction=0.5"]
     typed = [*few, "model=model1", "optimizer=adamw", "optimizer.lr=0.0003", "trainer.epochs=8"]
     typed.append("labels.permuted_seed=0")
-    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
-    scored, facts = records.read_table(run_dir / "predictions.csv"), records.read_json(run_dir / "metrics.json")
+    config = composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}")
+    run_dir = run_experiment(config, defaults=defaults_of(typed))
+    scored, facts = read_csv(run_dir / "predictions.csv"), read_json(run_dir / "metrics.json")
     with_copies = scored[scored["split"] == "val"]
     assert binary_auc(with_copies["label"].to_numpy(), with_copies["score"].to_numpy()) > 0.65
     assert facts["val"]["at_fixed"]["auc"] == pytest.approx(0.5, abs=0.13)  # 3 standard errors at 160 + 80
-    told = records.read_table(run_dir / "history.csv")["val_originals_auc"][facts["tested_epoch"] - 1]
+    told = read_csv(run_dir / "history.csv")["val_originals_auc"][facts["tested_epoch"] - 1]
     assert told == pytest.approx(facts["val"]["at_fixed"]["auc"])
 
 
@@ -200,7 +201,8 @@ def test_baselines_find_what_is_there_and_nothing_where_nothing_is(
     typed += ["split.val_fraction=0.1", "model=model3", "trainer.epochs=1", "augmentation=none"]
     for control in ([], ["labels.permuted_seed=0"]):
         everything = [*typed, *control]
-        run_experiment(composed(*everything, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), everything)
+        config = composed(*everything, f"output_root={tmp_path}", f"cache_dir={cache_dir}")
+        run_experiment(config, defaults=defaults_of(everything))
     write_report(tmp_path)
     table = pd.read_csv(tmp_path / "tables/sanity.csv").query("metric == 'auc'").set_index("row")
     print(table[["value", "low", "high"]])

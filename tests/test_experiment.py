@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL, composed
+from conftest import SMALL, composed, defaults_of
 from hydra import compose
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from test_verification import seal
 
-from dxa_tbs import records
 from dxa_tbs.compose import load_config, take_over_training
 from dxa_tbs.data.phantom.cohort import export_cohort
 from dxa_tbs.data.phantom.render import read_frame as read_candidate
@@ -27,6 +26,9 @@ from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.history import read_history
+from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, sha256_of_file, write_csv, write_json, write_yaml
+from dxa_tbs.runs.folder import is_finished
+from dxa_tbs.runs.identity import read_config
 from dxa_tbs.training.batches import build_normalisation, to_scores
 from dxa_tbs.verification import FILES as FILES_KEY
 from dxa_tbs.verification import OWN
@@ -41,14 +43,14 @@ FIGURES = {f"{name}.{suffix}" for name in DRAWN for suffix in ("png", "pdf")}
 
 def run(root: Path, cache: Path, *overrides: str) -> Path:
     typed = [f"output_root={root}", f"cache_dir={cache}", *overrides]
-    return run_experiment(composed(*typed), typed)
+    return run_experiment(composed(*typed), defaults=defaults_of(typed))
 
 
 def evaluate(root: Path, cache: Path, source: Path, *overrides: str) -> Path:
     typed = [f"output_root={root}", f"cache_dir={cache}", f"evaluate={source}", *overrides]
     cfg = compose("config", overrides=typed)
-    take_over_training(cfg, records.read_config(source), typed)
-    return run_experiment(load_config(cfg), typed)
+    take_over_training(cfg, read_config(source), typed)
+    return run_experiment(load_config(cfg), defaults=defaults_of(typed))
 
 
 def test_the_run_folder_is_complete(finished: Path) -> None:
@@ -60,7 +62,7 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
 
 
 def test_every_image_of_val_and_test_is_scored_once(finished: Path) -> None:
-    split, scored = (records.read_table(finished / name) for name in ("split.csv", "predictions.csv"))
+    split, scored = (read_csv(finished / name) for name in ("split.csv", "predictions.csv"))
     expected = split[split["split"] != "train"]
     assert scored["image_id"].tolist() == expected["image_id"].tolist()
     assert scored["label"].tolist() == expected["label"].tolist()
@@ -70,8 +72,8 @@ def test_every_image_of_val_and_test_is_scored_once(finished: Path) -> None:
 
 
 def test_metrics_can_be_recomputed_from_predictions(finished: Path) -> None:
-    scored, facts = records.read_table(finished / "predictions.csv"), records.read_json(finished / "metrics.json")
-    is_original = records.read_table(finished / "split.csv").set_index("image_id")["origin"][scored["image_id"]] == ""
+    scored, facts = read_csv(finished / "predictions.csv"), read_json(finished / "metrics.json")
+    is_original = read_csv(finished / "split.csv").set_index("image_id")["origin"][scored["image_id"]] == ""
     scored = scored[is_original.to_numpy()]
     for name in ("val", "test"):
         part = scored[scored["split"] == name]
@@ -86,14 +88,14 @@ def test_metrics_can_be_recomputed_from_predictions(finished: Path) -> None:
 
 
 def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
-    facts, environment = (records.read_json(finished / name) for name in ("metrics.json", "environment.json"))
+    facts, environment = (read_json(finished / name) for name in ("metrics.json", "environment.json"))
     assert facts["synthetic"]
     assert facts["num_images"]["test"] == {
         "normal_original": 8, "degraded_original": 4, "normal_augmented": 0, "degraded_augmented": 0,
     }  # fmt: skip
     assert any("interpolates" in text for text in facts["warnings"])
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
-    assert environment["weights"]["sha256"] == records.sha256_of_file(finished / "model.pt")
+    assert environment["weights"]["sha256"] == sha256_of_file(finished / "model.pt")
     log = (finished / "train.log").read_text()
     assert "epoch 1/1" in log
     assert "interpolates" in log
@@ -103,7 +105,7 @@ def test_the_record_says_what_was_trained_on_what(finished: Path) -> None:
 def test_the_parts_of_the_time_of_ten_epochs_add_up_to_the_whole(tmp_path: Path, cache_dir: Path) -> None:
     larger = ["dataset.num_normal=160", "dataset.num_degraded=80", "trainer.epochs=10", "trainer.patience=null"]
     run_dir = run(tmp_path, cache_dir, *SMALL, *larger)
-    timing = records.read_json(run_dir / "timing.json")
+    timing = read_json(run_dir / "timing.json")
     parts = ("data_s", "prepare_s", "compile_s", "train_10_epochs_s", "val_10_epochs_s")
     assert sum(timing[name] for name in parts) == pytest.approx(timing["cold_10_epochs_s"], rel=0.02)
     needed = timing["prepare_s"] + timing["compile_s"] + timing["train_10_epochs_s"]
@@ -113,7 +115,7 @@ def test_the_parts_of_the_time_of_ten_epochs_add_up_to_the_whole(tmp_path: Path,
 
 def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path) -> None:
     again = evaluate(finished.parents[4], cache_dir, finished)
-    ours, theirs = (records.read_table(folder / "predictions.csv") for folder in (finished, again))
+    ours, theirs = (read_csv(folder / "predictions.csv") for folder in (finished, again))
     test = ours[ours["split"] == "test"].set_index("image_id")["score"]
     assert theirs[theirs["split"] == "test"].set_index("image_id")["score"].to_dict() == test.to_dict()
     state = torch.load(finished / "model.pt", weights_only=True)
@@ -136,9 +138,7 @@ def test_the_same_run_repeats_bit_for_bit_and_another_seed_shares_its_test_set(
     again, other = run(tmp_path, cache_dir, *SMALL), run(tmp_path, cache_dir, *SMALL, "seed=1")
     for name in ("split.csv", "predictions.csv"):
         assert (again / name).read_bytes() == (finished / name).read_bytes()
-    ours, theirs = (
-        records.read_table(folder / "predictions.csv").query("split == 'test'") for folder in (finished, other)
-    )
+    ours, theirs = (read_csv(folder / "predictions.csv").query("split == 'test'") for folder in (finished, other))
     assert ours["image_id"].tolist() == theirs["image_id"].tolist()
     assert ours["score"].tolist() != theirs["score"].tolist()
 
@@ -152,7 +152,7 @@ def test_an_exported_phantom_read_back_as_a_table_gives_the_same_run_bit_for_bit
     other = run(tmp_path / "outputs", cache_dir, "dataset=table", f"dataset.root={tmp_path / 'hospital'}", *table)
     for name in ("split.csv", "predictions.csv"):
         assert (other / name).read_bytes() == (finished / name).read_bytes()
-    ours, theirs = (records.read_json(folder / "metrics.json") for folder in (finished, other))
+    ours, theirs = (read_json(folder / "metrics.json") for folder in (finished, other))
     for key in ("data_sha256", "cohort_sha256", "files_sha256", "sha256"):
         del ours[key], theirs[key]
     assert ours == theirs
@@ -168,7 +168,7 @@ def test_class_folders_train_and_a_changed_image_is_noticed(tmp_path: Path, cach
             Image.fromarray(frame).save(tmp_path / "data" / name / f"{index}.png")
     typed = ("dataset=folder", f"dataset.root={tmp_path / 'data'}", "augmentation=none", *SMALL[2:])
     run_dir = run(tmp_path / "outputs", cache_dir, *typed)
-    facts = records.read_json(run_dir / "metrics.json")
+    facts = read_json(run_dir / "metrics.json")
     assert not facts["synthetic"]
     assert not (run_dir / "figures/augmentation.png").exists()
     Image.fromarray(rng.integers(0, 255, (240, 250), dtype=np.uint8)).save(tmp_path / "data/Normal/0.png")
@@ -189,14 +189,14 @@ def test_external_evaluation_scores_every_image_and_says_whose_weights(
         "dataset.num_normal=6",
         "dataset.num_degraded=4",
     )
-    facts = records.read_json(elsewhere / "metrics.json")
+    facts = read_json(elsewhere / "metrics.json")
     assert facts["evaluated_run"] == str(finished)
     assert "val" not in facts
-    assert len(records.read_table(elsewhere / "predictions.csv")) == 10
-    assert facts["thresholds"] == records.read_json(finished / "metrics.json")["thresholds"]
+    assert len(read_csv(elsewhere / "predictions.csv")) == 10
+    assert facts["thresholds"] == read_json(finished / "metrics.json")["thresholds"]
     assert not (elsewhere / "model.pt").exists()
-    environment = records.read_json(elsewhere / "environment.json")
-    assert environment["weights"]["sha256"] == records.sha256_of_file(finished / "model.pt")
+    environment = read_json(elsewhere / "environment.json")
+    assert environment["weights"]["sha256"] == sha256_of_file(finished / "model.pt")
 
 
 def test_a_threshold_chosen_on_copies_is_chosen_anew_on_the_originals(
@@ -205,36 +205,36 @@ def test_a_threshold_chosen_on_copies_is_chosen_anew_on_the_originals(
     """As in a run of 0.1.0, which has no trainer.watched either: it is finished, and its weights can be evaluated."""
     old = tmp_path / "old/phantom/adhoc/model3" / finished.name
     shutil.copytree(finished, old)
-    config, facts = records.read_config(old), records.read_json(old / "metrics.json")
+    config, facts = read_config(old), read_json(old / "metrics.json")
     assert facts.pop("threshold_of") == "validation originals"
     del config["trainer"]["watched"]
-    records.write_yaml(old / "config.yaml", config | {"name": "old"})
+    write_yaml(old / "config.yaml", config | {"name": "old"})
     chosen = facts["thresholds"]["val_f1"]
-    scored = records.read_table(old / "predictions.csv")
+    scored = read_csv(old / "predictions.csv")
     parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in scored.groupby("split")}
     thresholds = {"fixed": 0.5, "val_f1": best_f1_threshold(*parts["val"])}
     assert thresholds["val_f1"] != chosen
     facts = {key: value for key, value in facts.items() if key not in (FILES_KEY, OWN)} | {"thresholds": thresholds}
     for name, part in parts.items():
         facts[name] = {f"at_{rule}": binary_metrics(*part, value) for rule, value in thresholds.items()}
-    records.write_json(old / "metrics.json", facts)
+    write_json(old / "metrics.json", facts)
     names = {"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"}
-    history = records.read_table(old / "history.csv").rename(columns=names).drop(columns="watched_loss")
-    records.write_table(old / "history.csv", history)
+    history = read_csv(old / "history.csv").rename(columns=names).drop(columns="watched_loss")
+    write_csv(old / "history.csv", history)
     assert run(tmp_path, cache_dir, *SMALL, "name=old") == old
     with pytest.raises(Refusal) as refusal:
-        records.is_finished(old, {"trainer": {"watched": "originals"}}, facts)
+        is_finished(old, {"trainer": {"watched": "originals"}}, facts)
     assert "trainer.watched: all there, originals here" in refusal.value.details
     other = ("dataset=phantom", "dataset.seed=9", "dataset.num_normal=6", "dataset.num_degraded=4")
-    new = records.read_json(evaluate(tmp_path, cache_dir, old, *other) / "metrics.json")
+    new = read_json(evaluate(tmp_path, cache_dir, old, *other) / "metrics.json")
     assert new["thresholds"] == {"fixed": 0.5, "val_f1": chosen}
     assert new["threshold_of"] == "validation originals"
 
 
 def test_early_stopping_can_watch_originals_alone(finished: Path, tmp_path: Path, cache_dir: Path) -> None:
     watching = run(tmp_path, cache_dir, *SMALL, "trainer.watched=originals")
-    (history, _), theirs = read_history(watching), records.read_table(finished / "history.csv").iloc[0]
-    ours = records.read_table(watching / "history.csv").iloc[0]
+    (history, _), theirs = read_history(watching), read_csv(finished / "history.csv").iloc[0]
+    ours = read_csv(watching / "history.csv").iloc[0]
     assert ours["watched_loss"] == ours["val_originals_loss"] == history["val_loss"][0]
     assert ours["val_originals_loss"] == pytest.approx(theirs["val_originals_loss"], rel=1e-3)
     assert theirs["watched_loss"] != theirs["val_originals_loss"]
@@ -249,10 +249,10 @@ def test_evaluating_on_the_runs_own_training_images_is_refused(finished: Path, t
 def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_says_it_cannot(
     finished: Path, tmp_path: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    split = records.read_table(finished / "split.csv")
+    split = read_csv(finished / "split.csv")
     originals = split[split["origin"] == ""]
     seen = originals[originals["split"] != "test"]
-    assert np.load(finished / records.SIGNATURES).shape == (len(seen), 512)
+    assert np.load(finished / SIGNATURES_NPY).shape == (len(seen), 512)
     config = composed(*SMALL)
     cohort = read_cohort(config.dataset, config.labels, config.split).set_index("image_id")
     for label, name in enumerate(("Normal", "Degraded")):
@@ -266,16 +266,16 @@ def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_say
     copied = {line.split(" ~ ")[1].split(" of the run")[0] for line in refusal.value.details}
     assert copied == {name for label in (0, 1) for name in seen["image_id"][seen["label"] == label].iloc[:2]}
     told = evaluate(tmp_path, cache_dir, finished, *clinic, "dataset.near_duplicates=warn")
-    assert str(tmp_path) not in " ".join(records.read_json(told / "metrics.json")["warnings"])
-    assert any("4 pairs of a test image" in text for text in records.read_json(told / "metrics.json")["warnings"])
+    assert str(tmp_path) not in " ".join(read_json(told / "metrics.json")["warnings"])
+    assert any("4 pairs of a test image" in text for text in read_json(told / "metrics.json")["warnings"])
     shutil.copytree(finished, tmp_path / "older")
-    np.save(tmp_path / "older" / records.SIGNATURES, np.zeros((3, 512), np.int8))
+    np.save(tmp_path / "older" / SIGNATURES_NPY, np.zeros((3, 512), np.int8))
     with pytest.raises(Refusal, match=r"signatures\.npy differs from what the run wrote"):
         evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
-    (tmp_path / "older" / records.SIGNATURES).unlink()
+    (tmp_path / "older" / SIGNATURES_NPY).unlink()
     seal(tmp_path / "older")
     older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
-    assert any("keeps no signatures" in text for text in records.read_json(older / "metrics.json")["warnings"])
+    assert any("keeps no signatures" in text for text in read_json(older / "metrics.json")["warnings"])
 
 
 def test_a_copy_on_the_other_side_of_the_split_is_refused_before_anything_is_written(
@@ -337,7 +337,7 @@ def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, mon
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "_lazy_init", starts)
-    timing = records.read_json(run(tmp_path, cache_dir, *SMALL) / "timing.json")
+    timing = read_json(run(tmp_path, cache_dir, *SMALL) / "timing.json")
     assert timing["peak_gpu_memory_mib"] is None
 
 
@@ -374,14 +374,14 @@ FAST = ("model=model1", "optimizer=adamw", "optimizer.lr=0.0003", "augmentation=
 @pytest.mark.slow
 def test_the_easy_phantom_is_learnt(tmp_path: Path, cache_dir: Path) -> None:
     few = ("dataset=phantom_easy", "dataset.num_normal=300", "dataset.num_degraded=300", "split.test_fraction=0.2")
-    facts = records.read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=8") / "metrics.json")
+    facts = read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=8") / "metrics.json")
     assert facts["test"]["at_fixed"]["auc"] > 0.85
 
 
 @pytest.mark.slow
 def test_without_signal_there_is_nothing_to_learn(tmp_path: Path, cache_dir: Path) -> None:
     few = ("dataset=phantom_null", "dataset.num_normal=300", "dataset.num_degraded=300", "split.test_fraction=0.5")
-    facts = records.read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=6") / "metrics.json")
+    facts = read_json(run(tmp_path, cache_dir, *few, *FAST, "trainer.epochs=6") / "metrics.json")
     assert facts["test"]["at_fixed"]["auc"] == pytest.approx(0.5, abs=0.12)  # 3.6 standard errors at 150 + 150
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, composed
+from conftest import SMALL, composed, defaults_of
 from torch import nn
 
 from dxa_tbs import trial
@@ -205,7 +205,8 @@ def test_batches_from_the_host_are_those_on_the_gpu_however_busy_it_is() -> None
 @pytest.mark.gpu
 def test_weights_of_a_gpu_are_read_without_one(tmp_path: Path, cache_dir: Path) -> None:
     typed = [*SMALL, "trainer.device=cuda"]
-    run_dir = run_experiment(composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}"), typed)
+    config = composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}")
+    run_dir = run_experiment(config, defaults=defaults_of(typed))
     assert {tensor.device.type for tensor in torch.load(run_dir / "model.pt", weights_only=True).values()} == {"cpu"}
 
 

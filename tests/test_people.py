@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from test_tables import numbers, rebuild, store_run
 
-from dxa_tbs import records
 from dxa_tbs.report.build import make_documents
 from dxa_tbs.report.checklist import fill_checklist
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.people import levels, publishable, read_who
+from dxa_tbs.runs.files import FAILED_JSON, read_csv, read_json, write_csv, write_json
 
 
 def test_a_small_level_cannot_be_found_by_subtraction() -> None:
@@ -43,8 +43,8 @@ def test_levels_are_codes_decades_or_tertiles_and_share_everybody(values: pd.Ser
 
 
 def add_columns(run_dir: Path, **columns: object) -> None:
-    split = records.read_table(run_dir / "split.csv")
-    records.write_table(run_dir / "split.csv", split.assign(**columns))
+    split = read_csv(run_dir / "split.csv")
+    write_csv(run_dir / "split.csv", split.assign(**columns))
 
 
 def test_a_blank_leaves_a_column_of_numbers_what_it_is_and_truth_values_are_levels(tmp_path: Path) -> None:
@@ -67,21 +67,21 @@ def test_a_blank_leaves_a_column_of_numbers_what_it_is_and_truth_values_are_leve
 
 def test_levels_count_patients_not_images(tmp_path: Path) -> None:
     run_dir = store_run(tmp_path)
-    split = records.read_table(run_dir / "split.csv")
+    split = read_csv(run_dir / "split.csv")
     is_rare = np.arange(len(split)) < 12
     split["patient_id"] = np.where(is_rare, "one", split["patient_id"])
-    records.write_table(run_dir / "split.csv", split.assign(scanner=np.where(is_rare, "Rare", "Common")))
+    write_csv(run_dir / "split.csv", split.assign(scanner=np.where(is_rare, "Rare", "Common")))
     text = rebuild(tmp_path)
     assert "Rare" not in text
 
 
 def test_pages_do_not_say_whose_machine_it_was(tmp_path: Path) -> None:
     run_dir = store_run(tmp_path, "name=other")
-    facts = records.read_json(run_dir / "metrics.json") | {"weights_sha256": "w", "is_external": True}
+    facts = read_json(run_dir / "metrics.json") | {"weights_sha256": "w", "is_external": True}
     facts["evaluated_run"] = "/home/anna.miller/outputs/runs/table/adhoc/model4/seed0"
-    records.write_json(run_dir / "metrics.json", facts)
+    write_json(run_dir / "metrics.json", facts)
     failed = store_run(tmp_path, "model=model2", finished=False)
-    records.write_json(failed / records.FAILED, {"error": "/home/anna.miller/secret/cohort.csv: no such file"})
+    write_json(failed / FAILED_JSON, {"error": "/home/anna.miller/secret/cohort.csv: no such file"})
     text = rebuild(tmp_path)
     found = find_experiments(tmp_path)
     items = fill_checklist(found.experiments[0], make_documents(found, tmp_path).documents)
@@ -94,8 +94,8 @@ def test_pages_do_not_say_whose_machine_it_was(tmp_path: Path) -> None:
 def test_the_same_names_in_two_clinics_are_not_the_same_images(tmp_path: Path) -> None:
     store_run(tmp_path, "model=model1")
     other = store_run(tmp_path, "model=model2", "dataset.name=clinic_b")
-    facts = records.read_json(other / "metrics.json") | {"cohort_sha256": "b"}
-    records.write_json(other / "metrics.json", facts)
+    facts = read_json(other / "metrics.json") | {"cohort_sha256": "b"}
+    write_json(other / "metrics.json", facts)
     rebuild(tmp_path)
     assert not list((tmp_path / "tables").glob("comparison*"))
     titles = numbers(tmp_path, "overview")["experiment"].tolist()

@@ -12,12 +12,12 @@ import pytest
 from test_tables import store_run
 
 from dxa_tbs import plan as entry
-from dxa_tbs import records
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.comparisons import Comparison
 from dxa_tbs.report.build import make_documents
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.primary import _judge
+from dxa_tbs.runs.files import read_json, write_json
 from dxa_tbs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
 
 PLAN = StudyPlan(
@@ -40,8 +40,8 @@ def study(root: Path, *, with_plan: bool = True, seeds: int = 2) -> Path:
     for seed in range(seeds):
         for model in ("model1", "model2"):
             run_dir = store_run(root, f"model={model}", f"seed={seed}")
-            environment = records.read_json(run_dir / "environment.json")
-            records.write_json(run_dir / "environment.json", environment | {"study_sha256": plan_sha256(folder)})
+            environment = read_json(run_dir / "environment.json")
+            write_json(run_dir / "environment.json", environment | {"study_sha256": plan_sha256(folder)})
     return folder
 
 

@@ -20,9 +20,9 @@ from sklearn.preprocessing import StandardScaler
 from test_tables import store_metrics
 from test_verification import seal
 
-from dxa_tbs import records
 from dxa_tbs.report.build import make_documents, write_report, write_tables
 from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.runs.files import read_csv, read_json, write_csv
 
 GOLDEN = Path(__file__).parent / "golden/outputs"
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]|\d)")
@@ -74,10 +74,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report") / "outputs"
     shutil.copytree(GOLDEN, root)
     run = root / "phantom_text/adhoc/model1/seed0"
-    wrong = records.read_table(run / "predictions.csv").query("split == 'test' and label == 0").iloc[:1]
+    wrong = read_csv(run / "predictions.csv").query("split == 'test' and label == 0").iloc[:1]
     assert (wrong["score"] >= 0.5).all()
     wrong = wrong.assign(kind="false_positive", place="nearest", file="errors/false_positive_nearest_1.png")
-    records.write_table(run / "errors.csv", wrong[["image_id", "kind", "place", "score", "file"]])
+    write_csv(run / "errors.csv", wrong[["image_id", "kind", "place", "score", "file"]])
     (run / "errors").mkdir()
     Image.fromarray(np.arange(112 * 112, dtype=np.uint8).reshape(112, 112)).save(run / wrong["file"].iloc[0])
     write_report(root, prevalence=0.1)
@@ -119,8 +119,8 @@ def test_operating_points_at_the_fixed_and_the_chosen_threshold(root: Path) -> N
     assert (table["prevalence"] == 0.1).all()
     for row in table[~table["experiment"].str.contains("n=2")].to_dict("records"):
         run = root / row["run"]
-        scored = records.read_table(run / "predictions.csv")
-        origins = records.read_table(run / "split.csv").set_index("image_id")["origin"]
+        scored = read_csv(run / "predictions.csv")
+        origins = read_csv(run / "split.csv").set_index("image_id")["origin"]
         val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
         assert 0 < len(val) < (scored["split"] == "val").sum()
         test = scored.query("split == 'test'")
@@ -142,10 +142,10 @@ def test_a_threshold_that_0_1_0_chose_on_copies_is_named(root: Path, tmp_path: P
     evaluation = tmp_path / "runs/elsewhere"
     shutil.copytree(tmp_path / "runs/own", evaluation)
     for name in ("predictions.csv", "split.csv"):
-        table = records.read_table(evaluation / name).query("split == 'test'")
-        records.write_table(evaluation / name, table.assign(image_id="e" + table["image_id"]))
+        table = read_csv(evaluation / name).query("split == 'test'")
+        write_csv(evaluation / name, table.assign(image_id="e" + table["image_id"]))
     (evaluation / "measures.csv").unlink()
-    facts = records.read_json(evaluation / "metrics.json") | {"evaluated_run": "own", "data_sha256": "e"}
+    facts = read_json(evaluation / "metrics.json") | {"evaluated_run": "own", "data_sha256": "e"}
     del facts["val"]
     told = "chosen by version 0.1.0 with augmented copies among the validation images: the threshold of model3 adhoc"
     for changes, is_named in (({}, True), ({"threshold_of": "validation originals"}, False)):
@@ -163,9 +163,9 @@ def test_the_page_says_whose_the_validation_figures_are(root: Path, tmp_path: Pa
     old = (root / "report.html").read_text(encoding="utf-8")
     assert "AUC on validation, augmented copies included, by epoch" in old
     run = shutil.copytree(GOLDEN / "phantom_text/adhoc/model3/seed0", tmp_path / "runs/model3")
-    history = records.read_table(run / "history.csv").assign(watched_loss=0.5)
+    history = read_csv(run / "history.csv").assign(watched_loss=0.5)
     names = {"val_loss": "val_originals_loss", "val_auc": "val_originals_auc"}
-    records.write_table(run / "history.csv", history.rename(columns=names))
+    write_csv(run / "history.csv", history.rename(columns=names))
     seal(run)
     write_report(tmp_path / "runs")
     html = (tmp_path / "runs/report.html").read_text(encoding="utf-8")
@@ -178,9 +178,7 @@ def test_subgroups_and_bands_of_fewer_than_ten_patients_are_not_shown(root: Path
         assert numbers(root, name)["patients"].min() >= 10
     bands = numbers(root, "tbs_bands").query("run == 'phantom_text/full/resnet18/seed0-fa189a8f'")
     run = root / "phantom_text/full/resnet18/seed0-fa189a8f"
-    test = records.read_table(run / "predictions.csv").merge(
-        records.read_table(run / "split.csv").drop(columns="label")
-    )
+    test = read_csv(run / "predictions.csv").merge(read_csv(run / "split.csv").drop(columns="label"))
     test = test[test["split"] == "test"]
     for row in bands.to_dict("records"):
         inside = test[test["tbs"] > float(row["band"].removeprefix("above "))]

@@ -10,14 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import composed
+from conftest import composed, defaults_of
 from hydra.errors import HydraException
 
-from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.reproduce import plan, show
+from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, write_json, write_text, write_yaml
+from dxa_tbs.runs.folder import mark_failed
+from dxa_tbs.runs.identity import run_folder
 
 EXPERIMENTS = [*((table.approach, model) for table in RESULTS for model in table.rows), ("adhoc", "model3")]
 TINY = ["dataset.num_normal=14", "dataset.num_degraded=10", "trainer.epochs=1", "augmentation=none"]
@@ -37,7 +39,7 @@ def test_fourteen_experiments_in_the_papers_order_and_a_control_for_every_seed()
 def test_a_job_is_written_where_training_alone_would_write_it() -> None:
     job = plan(["trainer.epochs=3"])[4]
     typed = ["approach=full", "model=squeezenet", "trainer.epochs=3"]
-    assert job.run_dir == records.run_folder(to_plain(composed(*typed)), typed)
+    assert job.run_dir == run_folder(to_plain(composed(*typed)), defaults=defaults_of(typed))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,11 @@ def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path:
         config["trainer"] |= change.get("trainer", {})
         run_dir = job.run_dir if not change else job.run_dir.parent / "shorter"
         run_dir.mkdir(parents=True)
-        records.write_yaml(run_dir / records.CONFIG, config)
-        records.write_text(run_dir / "history.csv", "epoch,train_s,val_s\n1,9.0,1.0\n2,10.0,2.0\n3,50.0,1.0\n")
-        records.write_json(run_dir / "timing.json", {"prepare_s": 3.0})
-        records.write_json(run_dir / records.METRICS, {})
-    records.mark_failed(jobs[0].run_dir, to_plain(jobs[0].config), Refusal("no weights"))
+        write_yaml(run_dir / CONFIG_YAML, config)
+        write_text(run_dir / "history.csv", "epoch,train_s,val_s\n1,9.0,1.0\n2,10.0,2.0\n3,50.0,1.0\n")
+        write_json(run_dir / "timing.json", {"prepare_s": 3.0})
+        write_json(run_dir / METRICS_JSON, {})
+    mark_failed(jobs[0].run_dir, to_plain(jobs[0].config), Refusal("no weights"))
     lines = show(jobs).splitlines()
     assert lines[0].startswith("failed      resnet18 full seed=0")
     assert (

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import composed
+from conftest import composed, defaults_of
 from scipy import stats
 from sklearn import metrics
 
-from dxa_tbs import records
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
@@ -23,6 +22,17 @@ from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import gather_experiments, read_run
+from dxa_tbs.runs.files import (
+    CONFIG_YAML,
+    FAILED_JSON,
+    METRICS_JSON,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+    write_yaml,
+)
+from dxa_tbs.runs.identity import read_config, run_folder
 
 TIME = {"time_10_epochs_s"}
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,22 +43,22 @@ CLASSES = ("normal", "degraded")
 def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, time_s: float | None = 41.5) -> Path:
     """Write what the tables read, with scores of our own making."""
     config = to_plain(composed(*typed))
-    run_dir = records.run_folder(config | {"output_root": str(root)}, list(typed))
+    run_dir = run_folder(config | {"output_root": str(root)}, defaults=defaults_of(typed))
     run_dir.mkdir(parents=True)
     rng = np.random.default_rng(config["seed"] + len(str(run_dir.relative_to(root))))
     scores = np.clip(rng.normal(0.3, 0.2, 181) + 0.3 * LABELS, 0, 1)
     images = [f"{data}{number:03}" for number in range(181)]
-    records.write_yaml(run_dir / records.CONFIG, config)
+    write_yaml(run_dir / CONFIG_YAML, config)
     predictions = pd.DataFrame({"image_id": images, "split": "test", "label": LABELS, "score": scores})
     val = predictions.iloc[::3].assign(image_id="v" + predictions["image_id"], split="val")
     predictions = pd.concat([predictions, val])
-    records.write_table(run_dir / "predictions.csv", predictions)
+    write_csv(run_dir / "predictions.csv", predictions)
     who = predictions[["image_id", "split", "label"]].assign(tbs=math.nan, origin="", sha256="")
     who["patient_id"] = who["image_id"]
-    records.write_table(run_dir / "split.csv", who)
+    write_csv(run_dir / "split.csv", who)
     precision = config["trainer"]["precision"].replace("auto", "fp32")
-    records.write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
-    records.write_json(run_dir / "environment.json", {"device": "cpu", "precision": precision})
+    write_json(run_dir / "timing.json", {"time_10_epochs_s": time_s})
+    write_json(run_dir / "environment.json", {"device": "cpu", "precision": precision})
     facts = {
         "data_sha256": f"{data} {config['split']}",
         "cohort_sha256": data,
@@ -65,7 +75,7 @@ def store_run(root: Path, *typed: str, data: str = "d", finished: bool = True, t
 
 def store_metrics(run_dir: Path, facts: dict[str, Any]) -> None:
     """Write metrics.json as version 0.1.0 did, with what split.csv and predictions.csv give."""
-    who, scored = (records.read_table(run_dir / name) for name in ("split.csv", "predictions.csv"))
+    who, scored = (read_csv(run_dir / name) for name in ("split.csv", "predictions.csv"))
     counted = {
         split: {f"{name}_original": int((part["label"] == label).sum()) for label, name in enumerate(CLASSES)}
         for split in ("train", "val", "test")
@@ -76,14 +86,12 @@ def store_metrics(run_dir: Path, facts: dict[str, Any]) -> None:
     val_f1 = facts.get("thresholds", {}).get("val_f1", 0.4)  # of an evaluation, that of the evaluated run
     if "val" in parts and parts["val"][0].any():
         val_f1 = best_f1_threshold(*parts["val"])
-    thresholds = {"fixed": records.read_config(run_dir)["evaluation"]["threshold"], "val_f1": val_f1}
+    thresholds = {"fixed": read_config(run_dir)["evaluation"]["threshold"], "val_f1": val_f1}
     results = {
         name: {f"at_{rule}": binary_metrics(*part, value) for rule, value in thresholds.items()}
         for name, part in parts.items()
     }
-    records.write_json(
-        run_dir / records.METRICS, {**facts, "num_images": num_images, "thresholds": thresholds, **results}
-    )
+    write_json(run_dir / METRICS_JSON, {**facts, "num_images": num_images, "thresholds": thresholds, **results})
 
 
 def rebuild(root: Path) -> str:
@@ -105,7 +113,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store_run(root, "model=alexnet", "approach=head", "dataset.name=elsewhere", data="e")
     store_run(root, "model=model2", finished=False)
     failed = store_run(root, "model=resnet18", "approach=head", finished=False)
-    records.write_json(failed / records.FAILED, {"error": "no room on the disk"})
+    write_json(failed / FAILED_JSON, {"error": "no room on the disk"})
     rebuild(root)
     return root
 
@@ -132,7 +140,7 @@ def test_every_number_is_recomputed_from_predictions(outputs: Path) -> None:
                 "auc": metrics.roc_auc_score(label, scored["score"]),
                 "auc_hard": metrics.balanced_accuracy_score(label, calls),
                 "mcc": metrics.matthews_corrcoef(label, calls),
-                "time_10_epochs_s": records.read_json(repeat / "timing.json")["time_10_epochs_s"] or math.nan,
+                "time_10_epochs_s": read_json(repeat / "timing.json")["time_10_epochs_s"] or math.nan,
             }  # fmt: skip
             of_each.append(expected[row["metric"]])
         assert row["value"] == pytest.approx(np.mean(of_each), nan_ok=True), row
@@ -170,8 +178,8 @@ def test_counts_are_subtracted_only_where_as_many_images_were_tested(tmp_path: P
     run_dir = store_run(tmp_path, "model=model1")
     for name in ("predictions.csv", "split.csv"):
         table = pd.read_csv(run_dir / name)
-        records.write_table(run_dir / name, table[table["image_id"] != "d000"])  # a Normal test image
-    store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
+        write_csv(run_dir / name, table[table["image_id"] != "d000"])  # a Normal test image
+    store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
     rebuild(tmp_path)
     difference = numbers(tmp_path, "table_v").set_index("metric")["difference"]
     assert difference[["fp", "tn"]].isna().all()
@@ -287,8 +295,8 @@ def test_trainings_that_failed_are_counted(tmp_path: Path) -> None:
     for seed in range(3):
         run_dir = store_run(tmp_path, "model=model1", f"seed={seed}")
     table = pd.read_csv(run_dir / "predictions.csv")
-    records.write_table(run_dir / "predictions.csv", table.assign(score=0.5))
-    store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
+    write_csv(run_dir / "predictions.csv", table.assign(score=0.5))
+    store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
     text = rebuild(tmp_path)
     assert "1 of 3 trainings came out at a test AUC of 0.55 or less; every mean counts them" in text
     assert numbers(tmp_path, "overview")["failed"].tolist() == [1]
@@ -299,8 +307,8 @@ def test_folds_are_pooled_once_all_are_there(tmp_path: Path) -> None:
         run_dir = store_run(tmp_path, "split=kfold", "split.folds=3", f"split.fold={fold}", data="k")
         for name in ("predictions.csv", "split.csv"):
             table = pd.read_csv(run_dir / name)
-            records.write_table(run_dir / name, table.iloc[fold::3])
-        store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
+            write_csv(run_dir / name, table.iloc[fold::3])
+        store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
         if fold == 1:
             with pytest.raises(Refusal, match="no complete experiment") as refusal:
                 rebuild(tmp_path)
@@ -322,21 +330,21 @@ def test_cross_validations_of_other_folds_are_not_compared(tmp_path: Path) -> No
             )
             for name in ("predictions.csv", "split.csv"):
                 table = pd.read_csv(run_dir / name)
-                records.write_table(run_dir / name, table.iloc[fold::num_folds])
-            store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
+                write_csv(run_dir / name, table.iloc[fold::num_folds])
+            store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
     assert "Comparisons" not in rebuild(tmp_path)
     assert numbers(tmp_path, "overview")["test_set"].nunique() == 2
 
 
 def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_counted_nowhere(tmp_path: Path) -> None:
-    store_run(tmp_path, "model=model1")
-    twin = store_run(tmp_path, "model=model1", "trainer.device=cpu")
+    run_dir = store_run(tmp_path, "model=model1")
+    twin = shutil.copytree(run_dir, run_dir.with_name("seed0-twin"))
     damaged = store_run(tmp_path, "model=model2")
-    (damaged / records.METRICS).write_text("")
+    (damaged / METRICS_JSON).write_text("")
     strange = store_run(tmp_path, "model=model3")
-    config = records.read_config(strange)
+    config = read_config(strange)
     config["approach"]["name"] = "mine"
-    records.write_yaml(strange / records.CONFIG, config)
+    write_yaml(strange / CONFIG_YAML, config)
     text = rebuild(tmp_path)
     assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
     for line in (
@@ -350,10 +358,10 @@ def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_cou
 def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run_dir = store_run(tmp_path, f"name={name}", "model=model1")
-        facts = records.read_json(run_dir / records.METRICS)
-        records.write_json(run_dir / records.METRICS, facts | {"weights_sha256": name, "evaluated_run": name})
-        config = records.read_config(run_dir) | {"name": "external"}
-        records.write_yaml(run_dir / records.CONFIG, config)
+        facts = read_json(run_dir / METRICS_JSON)
+        write_json(run_dir / METRICS_JSON, facts | {"weights_sha256": name, "evaluated_run": name})
+        config = read_config(run_dir) | {"name": "external"}
+        write_yaml(run_dir / CONFIG_YAML, config)
     text = rebuild(tmp_path)
     table = numbers(tmp_path, "table_v")
     assert table["n"].unique().tolist() == [181]
@@ -364,10 +372,10 @@ def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
 def test_a_run_that_scores_its_own_test_images_again_is_no_experiment_of_its_own(tmp_path: Path) -> None:
     trained = store_run(tmp_path, "model=model1")
     environment = {"device": "cpu", "precision": "fp32", "weights": {"sha256": "w"}}
-    records.write_json(trained / "environment.json", environment)
+    write_json(trained / "environment.json", environment)
     again = shutil.copytree(trained, trained.parent / "seed0-again")
-    facts = records.read_json(again / records.METRICS) | {"weights_sha256": "w", "evaluated_run": "seed0"}
-    records.write_json(again / records.METRICS, facts)
+    facts = read_json(again / METRICS_JSON) | {"weights_sha256": "w", "evaluated_run": "seed0"}
+    write_json(again / METRICS_JSON, facts)
     text = rebuild(tmp_path)
     assert numbers(tmp_path, "table_v")["number"].unique().tolist() == [1]
     folder = "runs/phantom/adhoc/model1"
@@ -410,8 +418,8 @@ def test_a_test_set_of_one_class_has_no_auc_and_no_curve(tmp_path: Path) -> None
         run_dir = store_run(tmp_path, f"model={model}")
         for name in ("predictions.csv", "split.csv"):
             table = pd.read_csv(run_dir / name)
-            records.write_table(run_dir / name, table[table["label"] == 0])
-        store_metrics(run_dir, records.read_json(run_dir / records.METRICS))
+            write_csv(run_dir / name, table[table["label"] == 0])
+        store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
     rebuild(tmp_path)
     table = numbers(tmp_path, "table_v").set_index(["model", "metric"])["value"]
     assert math.isnan(table["model1", "auc"])

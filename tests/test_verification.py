@@ -13,16 +13,28 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL, composed
+from conftest import SMALL, composed, defaults_of
 from hydra import compose
 from test_cache import flip
 
-from dxa_tbs import records, verification
+from dxa_tbs import verification
 from dxa_tbs.compose import load_config, take_over_training
 from dxa_tbs.errors import Refusal
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.report.build import make_documents, write_report
 from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.runs.files import (
+    CONFIG_YAML,
+    METRICS_JSON,
+    gathered_digests,
+    read_csv,
+    read_json,
+    sha256_of_file,
+    write_csv,
+    write_json,
+    write_yaml,
+)
+from dxa_tbs.runs.identity import read_config
 from dxa_tbs.training.checkpoint import save_weights
 from dxa_tbs.verification import BINARIES, ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
 
@@ -60,7 +72,7 @@ def remove(name: str) -> Edit:
 def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame], *names: str) -> Edit:
     def edit(run_dir: Path) -> None:
         for name in names:
-            records.write_table(run_dir / name, change(records.read_table(run_dir / name)))
+            write_csv(run_dir / name, change(read_csv(run_dir / name)))
 
     return edit
 
@@ -105,9 +117,9 @@ NOTICED_BY_DIGESTS_ALONE: dict[str, tuple[Edit, str]] = {
 
 def seal(run_dir: Path) -> None:
     """Give a run the digests of its files as they are."""
-    facts = records.read_json(run_dir / records.METRICS)
+    facts = read_json(run_dir / METRICS_JSON)
     facts.pop(OWN, None)
-    digests = {run_dir / name: records.sha256_of_file(run_dir / name) for name in RECORDS if (run_dir / name).is_file()}
+    digests = {run_dir / name: sha256_of_file(run_dir / name) for name in RECORDS if (run_dir / name).is_file()}
     verification.write_metrics(run_dir, facts, digests)
 
 
@@ -121,7 +133,7 @@ def old(tmp_path: Path) -> Path:
 def sealed(tmp_path: Path) -> Path:
     """Return the same runs with digests."""
     root = Path(shutil.copytree(GOLDEN, tmp_path / "sealed"))
-    for path in sorted(root.rglob(records.METRICS)):
+    for path in sorted(root.rglob(METRICS_JSON)):
         seal(path.parent)
     return root
 
@@ -203,13 +215,13 @@ def test_damage_beside_finished_runs_does_not_stop_the_report(sealed: Path) -> N
 def flip_many(file: Path, *, times: int) -> dict[str, int]:
     """Flip one bit of a record, over and over; count how often that is noticed, and how often it has no effect."""
     rng, counted, written = random.Random(file.name), {"noticed": 0, "without effect": 0}, file.read_bytes()
-    facts = records.read_json(file.parent / records.METRICS)
+    facts = read_json(file.parent / METRICS_JSON)
     for _ in range(times):
         flip(file, rng)
         is_noticed = find_damage(file.parent, with_weights=file.name == WEIGHTS) is not None
         if not is_noticed:  # white space: the same values
-            assert file.name == records.METRICS
-            assert records.read_json(file) == facts
+            assert file.name == METRICS_JSON
+            assert read_json(file) == facts
         counted["noticed" if is_noticed else "without effect"] += 1
         file.write_bytes(written)
     return counted
@@ -228,20 +240,20 @@ def run_dir(finished: Path, tmp_path: Path) -> Path:
 
 def run_again(run_dir: Path, cache_dir: Path) -> Path:
     typed = [f"output_root={run_dir.parents[4]}", f"cache_dir={cache_dir}", *SMALL]
-    return run_experiment(composed(*typed), typed)
+    return run_experiment(composed(*typed), defaults=defaults_of(typed))
 
 
 def test_a_finished_run_carries_the_digests_of_all_its_files(finished: Path) -> None:
-    facts = records.read_json(finished / records.METRICS)
+    facts = read_json(finished / METRICS_JSON)
     assert list(facts)[-2:] == [FILES, OWN]
-    assert facts[FILES] == {name: records.sha256_of_file(finished / name) for name in (*RECORDS, *BINARIES)}
+    assert facts[FILES] == {name: sha256_of_file(finished / name) for name in (*RECORDS, *BINARIES)}
     assert find_damage(finished, with_weights=True) is None
 
 
 def test_a_new_run_without_its_digests_is_no_run_of_version_0_1_0(run_dir: Path) -> None:
-    facts = records.read_json(run_dir / records.METRICS)
+    facts = read_json(run_dir / METRICS_JSON)
     old = {key: value for key, value in facts.items() if key not in (FILES, OWN)}
-    records.write_json(run_dir / records.METRICS, old)
+    write_json(run_dir / METRICS_JSON, old)
     assert find_damage(run_dir) == "metrics.json differs from what the run wrote"
 
 
@@ -254,14 +266,14 @@ def test_weights_are_compared_only_where_they_are_used(run_dir: Path) -> None:
 def test_a_damaged_run_is_not_evaluated(run_dir: Path, cache_dir: Path) -> None:
     typed = [f"output_root={run_dir.parents[4]}", f"cache_dir={cache_dir}", f"evaluate={run_dir}"]
     cfg = compose("config", overrides=typed)
-    take_over_training(cfg, records.read_config(run_dir), typed)
+    take_over_training(cfg, read_config(run_dir), typed)
     config = load_config(cfg)
     for name in (WEIGHTS, SCORED, "split.csv", "metrics.json", ENVIRONMENT):
         for edit in (lambda folder, name=name: flip(folder / name, random.Random(1)), cut(name, 0.5), remove(name)):
             written = (run_dir / name).read_bytes()
             edit(run_dir)
             with pytest.raises(Refusal, match=f"holds a finished run that is damaged: {name} .*: restore it from a"):
-                run_experiment(config, typed)
+                run_experiment(config, defaults=defaults_of(typed))
             (run_dir / name).write_bytes(written)
     assert [path.name for path in run_dir.parent.iterdir()] == [run_dir.name]
 
@@ -286,7 +298,7 @@ def test_a_finished_run_whose_records_are_damaged_is_not_skipped_as_finished(run
     replace(SCORED, r",0\.\d", ",0.9")(run_dir)
     with pytest.raises(Refusal, match=r"damaged: predictions.csv differs .*, or move it away and run it again"):
         run_again(run_dir, cache_dir)
-    (run_dir / records.CONFIG).unlink()
+    (run_dir / CONFIG_YAML).unlink()
     with pytest.raises(Refusal, match=r"damaged: config.yaml is missing"):
         run_again(run_dir, cache_dir)
     assert (run_dir / SCORED).is_file()
@@ -301,18 +313,18 @@ def test_flipped_bits_in_the_cache_change_no_prediction_and_stand_in_the_record(
     for entry in entries:
         for _ in range(3):
             flip(entry / "images.npy", rng)
-    again = run_experiment(composed(*typed), typed)
+    again = run_experiment(composed(*typed), defaults=defaults_of(typed))
     for name in ("split.csv", SCORED):
         assert (again / name).read_bytes() == (finished / name).read_bytes()
-    warnings = records.read_json(again / records.METRICS)["warnings"]
+    warnings = read_json(again / METRICS_JSON)["warnings"]
     mended = [text.split()[1].split("-")[0] for text in warnings if "was damaged (images.npy) and is made anew" in text]
     assert mended == ["images", "copies"]
 
 
 def test_a_file_edited_while_the_run_goes_on_is_noticed_later(tmp_path: Path) -> None:
-    with records.gathered_digests() as digests:
-        records.write_yaml(tmp_path / "config.yaml", {"optimizer": {"lr": 0.1}})
-        records.write_json(tmp_path / ENVIRONMENT, {})
+    with gathered_digests() as digests:
+        write_yaml(tmp_path / "config.yaml", {"optimizer": {"lr": 0.1}})
+        write_json(tmp_path / ENVIRONMENT, {})
         replace("config.yaml", "0.1", "0.2")(tmp_path)
     verification.write_metrics(tmp_path, {}, digests)
     assert find_damage(tmp_path) == "config.yaml differs from what the run wrote"
@@ -339,7 +351,7 @@ def test_two_hundred_flipped_bits_in_every_file_of_a_run_are_noticed_or_without_
     write_report(root)
     before = {path.name: path.read_bytes() for path in (root / "tables").iterdir()}
     print("\nfile                       noticed  without effect")
-    for name in (*RECORDS, records.METRICS, WEIGHTS):
+    for name in (*RECORDS, METRICS_JSON, WEIGHTS):
         counted = flip_many(run_dir / name, times=200)
         print(f"{name:<26} {counted['noticed']:>7} {counted['without effect']:>15}")
     of_folders = {folder: sorted((run_dir / folder).iterdir()) for folder in ("figures", "errors")}

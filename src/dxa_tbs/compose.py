@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, get_type_hints
 
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dxa_tbs.config import SCHEMAS, Config
 from dxa_tbs.errors import Refusal
+
+NAMING_GROUPS = ("experiment", "dataset", "approach", "model")
 
 
 def load_config(cfg: DictConfig) -> Config:
@@ -48,6 +51,27 @@ def check_recipe(overrides: Sequence[str]) -> None:
             raise Refusal(
                 f"{text}: no such option; there are {', '.join(options)}: drop it to take that of model and optimizer"
             )
+
+
+def default_settings(choices: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that hold if nothing but these options is chosen; what must be given stays `???`.
+
+    Hydra must be initialised.
+
+    Args:
+        choices: option of each group: model, approach, dataset; others do not count, but for `experiment`.
+    """
+    typed = [f"{group}={choices[group]}" for group in NAMING_GROUPS if choices.get(group) is not None]
+    cfg = compose("config", overrides=typed)
+    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def chosen_options(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the options of groups among what was typed: model=model4."""
+    pairs = (text.partition("=")[::2] for text in overrides)
+    return {group: option for group, option in pairs if group in NAMING_GROUPS}
 
 
 def to_plain(config: Config) -> dict[str, Any]:

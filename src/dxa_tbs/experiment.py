@@ -6,14 +6,14 @@ Torch is imported when there is something to train: what is refused or finished 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import outcome, records, verification
+from dxa_tbs import outcome, verification
 from dxa_tbs.clock import Clock, watch_other_load
 from dxa_tbs.compose import to_plain
 from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig, Watched
@@ -27,6 +27,19 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.imports import collector_paused
 from dxa_tbs.logs import gathered_warnings, log_file
+from dxa_tbs.runs.files import (
+    METRICS_JSON,
+    SIGNATURES_NPY,
+    gathered_digests,
+    read_csv,
+    read_json,
+    sha256_of_file,
+    sha256_of_table,
+    write_csv,
+    write_json,
+)
+from dxa_tbs.runs.folder import claim_run, is_finished, state_of
+from dxa_tbs.runs.identity import names_patients, read_config, run_folder
 from dxa_tbs.study_plan import plan_sha256
 
 if TYPE_CHECKING:
@@ -37,12 +50,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("dxa_tbs.experiment")
 
 
-def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
+def run_experiment(config: Config, *, defaults: Mapping[str, Any] | None = None) -> Path:
     """Train and test, or only test (`evaluate`), unless that is done already; return the run folder.
 
     Args:
         config: checked.
-        overrides: what the user typed, for the name of the folder.
+        defaults: of the same dataset, approach and model (`compose.default_settings`), for the name of the folder.
 
     Raises:
         Refusal: the data, the folder, the weights or the device cannot be used.
@@ -50,22 +63,22 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
     clock = Clock()
     source = Path(config.evaluate) if config.evaluate else None
     weights_sha256 = _weights_sha256(config, source)
-    run_dir = records.run_folder(to_plain(config), overrides, evaluated_sha256=weights_sha256 if source else None)
-    with gathered_warnings() as warnings, records.gathered_digests() as digests:
+    run_dir = run_folder(to_plain(config), defaults=defaults, evaluated_sha256=weights_sha256 if source else None)
+    with gathered_warnings() as warnings, gathered_digests() as digests:
         cohort = read_cohort(config.dataset, config.labels, config.split)
         cohort["source_sha256"] = hash_sources(cohort)
-        cohort_sha256 = records.sha256_of_table(cohort.drop(columns=["source"]))
+        cohort_sha256 = sha256_of_table(cohort.drop(columns=["source"]))
         cohort["split"] = split_cohort(cohort, config.split)
         if config.labels.permuted_seed is not None:
             cohort = permute_labels(cohort, seed=config.labels.permuted_seed)
         check_split(cohort, needed=("test",) if source else SPLITS)
         made_from = {
-            "data_sha256": records.sha256_of_table(cohort.drop(columns=["source"])),
+            "data_sha256": sha256_of_table(cohort.drop(columns=["source"])),
             "weights_sha256": weights_sha256,
         }
-        if records.state(run_dir) == "finished":
+        if state_of(run_dir) == "finished":
             verification.require_intact(run_dir)
-        if records.is_finished(run_dir, to_plain(config), made_from):
+        if is_finished(run_dir, to_plain(config), made_from):
             log.info("skipped, finished already: %s", run_dir)
             return run_dir
 
@@ -78,7 +91,7 @@ def run_experiment(config: Config, overrides: Sequence[str]) -> Path:
             trained = source / "model.pt" if source else None
             network = build_network(config.model, config.approach, config.trainer, seed=config.seed, trained=trained)
         data = _load(config, cohort, source)
-        with records.claim_run(run_dir, to_plain(config), made_from) as is_to_do:
+        with claim_run(run_dir, to_plain(config), made_from) as is_to_do:
             if is_to_do:
                 with log_file(run_dir / "train.log", so_far=warnings):
                     facts = _fill(config, run_dir, data, cohort, network, source=source, clock=clock)
@@ -101,9 +114,9 @@ def _weights_sha256(config: Config, source: Path | None) -> str | None:
     """
     if source is not None:
         verification.require_intact(source, with_weights=True)
-        return str(records.read_json(source / "environment.json")["weights"]["sha256"])
+        return str(read_json(source / "environment.json")["weights"]["sha256"])
     if isinstance(config.model, PretrainedConfig) and config.model.weights not in ("imagenet", "none"):
-        return records.sha256_of_file(Path(config.model.weights))
+        return sha256_of_file(Path(config.model.weights))
     return None
 
 
@@ -111,7 +124,7 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
     """Return the originals; to be evaluated, they must be new to the weights and get the grey levels these know."""
     bits = getattr(config.dataset, "bits", None)
     if source is not None and bits is None:
-        bits = records.read_json(source / records.METRICS)["bits"]
+        bits = read_json(source / METRICS_JSON)["bits"]
     data = prepare_images(
         cohort,
         fit=config.preprocessing.fit,
@@ -128,21 +141,21 @@ def _load(config: Config, cohort: pd.DataFrame, source: Path | None) -> Prepared
 
 def _check_new_to(source: Path, data: Prepared, config: Config) -> None:
     """Refuse to evaluate a run on images, or on patients, that it was trained or validated on."""
-    seen = records.read_table(source / "split.csv").query("split != 'test'")
-    datasets = records.read_config(source)["dataset"], to_plain(config)["dataset"]
+    seen = read_csv(source / "split.csv").query("split != 'test'")
+    datasets = read_config(source)["dataset"], to_plain(config)["dataset"]
     is_test = data.table["split"] == "test"
     test = data.table[is_test]
-    check_unseen(test, seen, run=str(source), by_patient=all(map(records.names_patients, datasets)))
-    if not (source / records.SIGNATURES).is_file():
+    check_unseen(test, seen, run=str(source), by_patient=all(map(names_patients, datasets)))
+    if not (source / SIGNATURES_NPY).is_file():
         log.warning("the evaluated run keeps no signatures: near-duplicates of its training images cannot be found")
         return
     originals = seen[seen["origin"] == ""]
     try:
-        known = np.load(source / records.SIGNATURES)
+        known = np.load(source / SIGNATURES_NPY)
     except (OSError, ValueError, EOFError):
         known = np.empty(0)
     if known.shape != (len(originals), data.signatures.shape[1]):
-        raise Refusal(f"{source / records.SIGNATURES} is damaged: bring it back from a copy, or train the run again")
+        raise Refusal(f"{source / SIGNATURES_NPY} is damaged: bring it back from a copy, or train the run again")
     refuses = config.dataset.near_duplicates is NearDuplicates.refuse
     check_nearly_unseen(test, data.signatures[is_test], originals, known, refuses=refuses)
 
@@ -163,13 +176,13 @@ def _fill(
 
     environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
     environment |= {"started": utc_now(), "study_sha256": plan_sha256(Path(config.output_root, config.name))}
-    records.write_table(run_dir / "layers.csv", pd.DataFrame(network.layers))
-    records.write_table(run_dir / "measures.csv", data.measures)
+    write_csv(run_dir / "layers.csv", pd.DataFrame(network.layers))
+    write_csv(run_dir / "measures.csv", data.measures)
     with clock.part("prepare_s"):
         if source is None:
-            np.save(run_dir / records.SIGNATURES, data.signatures[data.table["split"] != "test"])
+            np.save(run_dir / SIGNATURES_NPY, data.signatures[data.table["split"] != "test"])
             data = with_copies(data, config.augmentation, seed=config.seed, cache_dir=Path(config.cache_dir))
-        records.write_table(run_dir / "split.csv", data.table)
+        write_csv(run_dir / "split.csv", data.table)
         learner = trial.build_learner(
             network, config.approach, data.pixels, data.table["sha256"].tolist(), cache_dir=Path(config.cache_dir)
         )
@@ -179,15 +192,15 @@ def _fill(
         save_weights(network.state, run_dir / "model.pt")
         threshold = None
     else:
-        is_external = records.read_config(source)["dataset"] != to_plain(config)["dataset"]
+        is_external = read_config(source)["dataset"] != to_plain(config)["dataset"]
         facts = {"evaluated_run": str(source), "is_external": is_external}
         threshold = outcome.threshold_of(source)
-    sha256 = records.sha256_of_file((source or run_dir) / "model.pt")
-    records.write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})
+    sha256 = sha256_of_file((source or run_dir) / "model.pt")
+    write_json(run_dir / "environment.json", environment | {"weights": network.weights | {"sha256": sha256}})
     scored = data.table[data.table["split"] != "train"]
     scores = trial.predict(learner, trial.take_samples(learner, scored.index.to_numpy(), scored["label"].to_numpy()))
     predictions = scored[["image_id", "split", "label"]].assign(score=scores)
-    records.write_table(run_dir / "predictions.csv", predictions)
+    write_csv(run_dir / "predictions.csv", predictions)
     originals = predictions[scored["origin"] == ""]
     results = outcome.score(originals, fixed=config.evaluation.threshold, val_f1=threshold)
     outcome.keep_errors(
@@ -212,7 +225,7 @@ def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, c
     def on_epoch(epoch: Epoch) -> None:
         history.append(epoch)
         epoch_ends_s.append(clock.since_start_s())
-        records.write_table(run_dir / "history.csv", pd.DataFrame(history))
+        write_csv(run_dir / "history.csv", pd.DataFrame(history))
 
     with clock.part("prepare_s"):
         labels, split = data.table["label"].to_numpy(), data.table["split"]
@@ -245,5 +258,5 @@ def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, c
     )
     timing |= {"features_from_cache": learner.features_from_cache, "cores_busy_elsewhere": other_load()}
     timing |= peak_memory_mib(learner.device)
-    records.write_json(run_dir / "timing.json", timing)
+    write_json(run_dir / "timing.json", timing)
     return {"epochs": len(history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}

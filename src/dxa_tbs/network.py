@@ -24,7 +24,7 @@ from dxa_tbs.models.adhoc import INPUT_PX
 from dxa_tbs.models.pretrained import freeze_backbone
 from dxa_tbs.models.registry import build_model, count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.weights import find_weights, load_backbone
-from dxa_tbs.records import sha256_of_file
+from dxa_tbs.runs.files import sha256_of_file
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
 from dxa_tbs.training.device import choose_device, describe_device, keep_freed_memory, measure_gpu_memory

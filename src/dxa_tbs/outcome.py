@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dxa_tbs import records
 from dxa_tbs.config import Config, Fit
 from dxa_tbs.data.images import read_frame
 from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
+from dxa_tbs.runs.files import read_csv, write_csv
 
 log = logging.getLogger("dxa_tbs.outcome")
 
@@ -30,8 +30,8 @@ def threshold_of(run_dir: Path) -> float:
 
     Not the one that its metrics.json holds: that of a run of 0.1.0 was chosen on augmented copies too.
     """
-    origins = records.read_table(run_dir / "split.csv", columns=["image_id", "origin"]).set_index("image_id")["origin"]
-    scored = records.read_table(run_dir / "predictions.csv")
+    origins = read_csv(run_dir / "split.csv", columns=["image_id", "origin"]).set_index("image_id")["origin"]
+    scored = read_csv(run_dir / "predictions.csv")
     val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
     return best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
 
@@ -86,7 +86,7 @@ def keep_errors(run_dir: Path, data: Prepared, predictions: pd.DataFrame, *, thr
         path = run_dir / file
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(data.pixels[row]).reduce(2).save(path)
-    records.write_table(run_dir / "errors.csv", errors[["image_id", "kind", "place", "score", "file"]])
+    write_csv(run_dir / "errors.csv", errors[["image_id", "kind", "place", "score", "file"]])
 
 
 def draw(

@@ -6,9 +6,9 @@ import argparse
 import datetime
 from pathlib import Path
 
-from dxa_tbs import records
 from dxa_tbs.cli import one_line_refusals
 from dxa_tbs.errors import Refusal
+from dxa_tbs.runs.folder import find_runs
 from dxa_tbs.study_plan import METRICS, StudyPlan, write_plan
 
 
@@ -18,7 +18,7 @@ def state_plan(folder: Path, plan: StudyPlan) -> Path:
     Raises:
         Refusal: the folder holds runs or a plan already, or the plan has a value that none may have.
     """
-    if folder.is_dir() and (runs := records.find_runs(folder)):
+    if folder.is_dir() and (runs := find_runs(folder)):
         raise Refusal(
             f"{folder}: holds {len(runs)} runs already, and a plan precedes the runs: give another study name (name=)"
         )

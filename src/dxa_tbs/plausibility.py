@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.evaluation.rates import counts, metrics_of_counts
+from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, read_json
+from dxa_tbs.runs.identity import read_config
 
 Records = Mapping[str, Any]  # what each file holds, by name; of a CSV the columns, as text
 Kinds = Mapping[str, tuple[type, ...]]  # by key, the types that its value may have
@@ -70,7 +71,7 @@ def find_contradiction(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
     Args:
         facts: what metrics.json holds.
     """
-    found: dict[str, Mapping[str, Any]] = {records.METRICS: facts}
+    found: dict[str, Mapping[str, Any]] = {METRICS_JSON: facts}
     for name, check in CHECKS.items():
         if name not in found and not (run_dir / name).is_file():
             if name in REQUIRED:
@@ -88,10 +89,10 @@ def find_contradiction(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.name == records.CONFIG:
-        return records.read_config(path.parent)
+    if path.name == CONFIG_YAML:
+        return read_config(path.parent)
     if path.suffix == ".json":
-        return records.read_json(path)
+        return read_json(path)
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     if lacking := COLUMNS[path.name] - set(header):
@@ -101,13 +102,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_config(found: Records) -> Iterator[str]:
-    config = found[records.CONFIG]
+    config = found[CONFIG_YAML]
     for section, kinds in SETTINGS.items():
         yield from _of_wrong_kind(config[section] if section else config, kinds)
     yield from _of_wrong_kind(config["model"], OF_NETWORK.get(config["approach"]["name"], {}))
     if config["split"]["name"] == "kfold" or config["split"].keys() & OF_FOLDS.keys():
         yield from _of_wrong_kind(config["split"], OF_FOLDS)
-    if config["evaluation"]["threshold"] != found[records.METRICS]["thresholds"]["fixed"]:
+    if config["evaluation"]["threshold"] != found[METRICS_JSON]["thresholds"]["fixed"]:
         yield "has another threshold than metrics.json"
 
 
@@ -129,7 +130,7 @@ def _check_split(found: Records) -> Iterator[str]:
     kinds = Counter(
         (split, f"{CLASSES[int(label)]}_{'augmented' if origin else 'original'}") for split, label, origin in rows
     )
-    told = found[records.METRICS]["num_images"]
+    told = found[METRICS_JSON]["num_images"]
     if kinds != +Counter({(split, kind): count for split, of_kind in told.items() for kind, count in of_kind.items()}):
         yield "holds other numbers of images than metrics.json says"
     _numbers(text or "nan" for text in table["tbs"])
@@ -146,7 +147,7 @@ def _check_predictions(found: Records) -> Iterator[str]:
 
 
 def _check_metrics(found: Records) -> Iterator[str]:
-    facts, table = found[records.METRICS], found["predictions.csv"]
+    facts, table = found[METRICS_JSON], found["predictions.csv"]
     yield from _of_wrong_kind(facts, FACTS)
     in_split, labels, scores = np.array(table["split"]), np.array(table["label"]).astype(int), _numbers(table["score"])
     for split in ("val", "test"):
@@ -180,7 +181,7 @@ def _check_environment(found: Records) -> Iterator[str]:
 
 
 def _check_history(found: Records) -> Iterator[str]:
-    table, facts = found["history.csv"], found[records.METRICS]
+    table, facts = found["history.csv"], found[METRICS_JSON]
     for column in table.values():
         _numbers(text or "nan" for text in column)
     if _numbers(table["epoch"]).tolist() != list(range(1, facts["epochs"] + 1)):
@@ -204,8 +205,8 @@ def _check_layers(found: Records) -> Iterator[str]:
     table = found["layers.csv"]
     if any(int(size) < 1 for shape in table["output_shape"] for size in shape.split("x")):
         yield "holds a shape that is none"
-    trainable, total = found[records.METRICS]["trainable_parameters"], sum(map(int, table["parameters"]))
-    is_whole = found[records.CONFIG]["approach"]["name"] != "head"
+    trainable, total = found[METRICS_JSON]["trainable_parameters"], sum(map(int, table["parameters"]))
+    is_whole = found[CONFIG_YAML]["approach"]["name"] != "head"
     if trainable > total or (is_whole and trainable != total):
         yield "has other parameters than metrics.json says"
 
@@ -232,12 +233,12 @@ def _numbers(texts: Iterable[str]) -> np.ndarray:
     return np.array([float(text) for text in texts])
 
 
-REQUIRED = (records.CONFIG, "split.csv", "predictions.csv")
+REQUIRED = (CONFIG_YAML, "split.csv", "predictions.csv")
 CHECKS = {  # in this order: later ones rely on what earlier ones have checked
-    records.CONFIG: _check_config,
+    CONFIG_YAML: _check_config,
     "split.csv": _check_split,
     "predictions.csv": _check_predictions,
-    records.METRICS: _check_metrics,
+    METRICS_JSON: _check_metrics,
     "environment.json": _check_environment,
     "history.csv": _check_history,
     "timing.json": _check_timing,

@@ -23,13 +23,15 @@ import joblib
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dxa_tbs import records
 from dxa_tbs.checks import check_config
 from dxa_tbs.cli import one_line_refusals
-from dxa_tbs.compose import check_recipe, load_config, to_plain
+from dxa_tbs.compose import check_recipe, chosen_options, default_settings, load_config, to_plain
 from dxa_tbs.config import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
+from dxa_tbs.runs.files import read_json
+from dxa_tbs.runs.folder import find_runs, mark_failed, state_of
+from dxa_tbs.runs.identity import read_config, run_folder
 
 log = logging.getLogger("dxa_tbs.reproduce")
 
@@ -44,10 +46,10 @@ CONTROL = (
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its configuration, what would be typed to train it alone, and where it is written."""
+    """One run: its configuration, the defaults of its network and dataset, and where it is written."""
 
     config: Config
-    overrides: list[str]
+    defaults: dict[str, Any]
     run_dir: Path
 
     @property
@@ -75,7 +77,8 @@ def plan(overrides: Sequence[str]) -> list[Job]:
             own = [*_settings(typed, approach, model), *repeat, *([control] if control else [])]
             config = load_config(compose("config", overrides=own))
             check_config(config)
-            jobs.append(Job(config, own, records.run_folder(to_plain(config), own)))
+            defaults = default_settings(chosen_options(own))
+            jobs.append(Job(config, defaults, run_folder(to_plain(config), defaults=defaults)))
     return jobs
 
 
@@ -123,7 +126,7 @@ def show(jobs: Sequence[Job]) -> str:
     measured = _measured(Path(jobs[0].config.output_root))
     lines, total_s, num_unknown = [], 0.0, 0
     for job in jobs:
-        state, needed = records.state(job.run_dir), ""
+        state, needed = state_of(job.run_dir), ""
         if state not in ("finished", "running"):
             most = "at most " if job.config.trainer.patience else ""
             needed = f"{most}{job.config.trainer.epochs} epochs, "
@@ -161,14 +164,14 @@ def _run(job: Job, title: str) -> str | None:
     _log_to_terminal()  # in a process of its own nothing is set up
     log.info(title)
     try:
-        run_experiment(job.config, job.overrides)
+        run_experiment(job.config, defaults=job.defaults)
     except Exception as error:
         text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
         log.error("failed: %s: %s", job.title, text)
         if not isinstance(error, Refusal):
             log.debug("", exc_info=error)
-        if records.state(job.run_dir) in ("to do", "unfinished", "failed"):
-            records.mark_failed(job.run_dir, to_plain(job.config), error)
+        if state_of(job.run_dir) in ("to do", "unfinished", "failed"):
+            mark_failed(job.run_dir, to_plain(job.config), error)
         return text.splitlines()[0]
     return None
 
@@ -181,10 +184,10 @@ def _log_to_terminal() -> None:
 def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
     """Return the median seconds of preparation, and of an epoch with validation, of the finished runs below `root`."""
     found: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
-    for run_dir, state in records.find_runs(root).items() if root.is_dir() else ():
+    for run_dir, state in find_runs(root).items() if root.is_dir() else ():
         if state == "finished" and (run_dir / "history.csv").is_file():
             try:
-                protocol, of_run = _protocol(records.read_config(run_dir)), _times(run_dir)
+                protocol, of_run = _protocol(read_config(run_dir)), _times(run_dir)
             except (ValueError, LookupError, TypeError, OSError, csv.Error):
                 continue  # a damaged run has no say in an estimate; the report names it
             prepare_s, epoch_s = found.setdefault(protocol, ([], []))
@@ -199,7 +202,7 @@ def _times(run_dir: Path) -> tuple[float, list[float]]:
     """Return the seconds of preparation, and those of each epoch with validation."""
     with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
         epochs_s = [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
-    return float(records.read_json(run_dir / "timing.json")["prepare_s"]), epochs_s
+    return float(read_json(run_dir / "timing.json")["prepare_s"]), epochs_s
 
 
 def _protocol(config: dict[str, Any]) -> tuple[str, ...]:

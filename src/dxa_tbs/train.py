@@ -13,10 +13,12 @@ from omegaconf import DictConfig
 
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.cli import one_line_refusals, print_refusal, refuse_empty_sweeps
-from dxa_tbs.compose import check_recipe, load_config, take_over_training
+from dxa_tbs.compose import check_recipe, default_settings, load_config, take_over_training
 from dxa_tbs.config import conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.imports import collector_paused
+from dxa_tbs.runs.folder import require_finished
+from dxa_tbs.runs.identity import read_config
 
 register_schemas()
 log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
@@ -58,11 +60,11 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     groups = ("model", "approach", "split", "augmentation", "optimizer")
     check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
-        from dxa_tbs import records, verification
+        from dxa_tbs import verification
 
-        source = records.require_finished(Path(cfg.evaluate))
+        source = require_finished(Path(cfg.evaluate))
         verification.require_intact(source)
-        trained = records.read_config(source)
+        trained = read_config(source)
         take_over_training(cfg, trained, overrides)
     config = load_config(cfg)
     check_config(config)
@@ -70,7 +72,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
     with collector_paused():  # here, because it imports pandas: refusals answer at once
         from dxa_tbs.experiment import run_experiment
 
-    run_experiment(config, overrides)
+    run_experiment(config, defaults=default_settings(HydraConfig.get().runtime.choices))
 
 
 def main() -> None:

@@ -11,16 +11,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dxa_tbs import records
 from dxa_tbs.errors import Refusal
+from dxa_tbs.runs.files import (
+    CONFIG_YAML,
+    METRICS_JSON,
+    SIGNATURES_NPY,
+    read_json,
+    sha256_of_file,
+    without_nan,
+    write_json,
+)
 
 WEIGHTS = "model.pt"
-BINARIES = (WEIGHTS, records.SIGNATURES)
+BINARIES = (WEIGHTS, SIGNATURES_NPY)
 ENVIRONMENT = "environment.json"
 FILES = "files_sha256"  # key of metrics.json: of every text file the run wrote, and of BINARIES
 OWN = "sha256"  # its last key: of all that stands before it
 SINCE_DIGESTS = (FILES, OWN, "threshold_of")
-RECORDS = (records.CONFIG, ENVIRONMENT, "split.csv", "history.csv", "predictions.csv", "timing.json", "measures.csv",
+RECORDS = (CONFIG_YAML, ENVIRONMENT, "split.csv", "history.csv", "predictions.csv", "timing.json", "measures.csv",
            "layers.csv", "errors.csv")  # fmt: skip
 
 
@@ -28,13 +36,13 @@ def write_metrics(run_dir: Path, facts: Mapping[str, Any], digests: Mapping[Path
     """Write metrics.json, which makes the run a finished one.
 
     Args:
-        digests: of the files as the run wrote them, from `records.gathered_digests`: not as they are now, since
+        digests: of the files as the run wrote them, from `gathered_digests`: not as they are now, since
             somebody may have edited one while the run went on.
     """
     files = {path.name: digest for path, digest in digests.items() if path.parent == run_dir}
-    files |= {name: records.sha256_of_file(run_dir / name) for name in BINARIES if (run_dir / name).is_file()}
-    told = records.without_nan({**facts, FILES: files})
-    records.write_json(run_dir / records.METRICS, {**told, OWN: _sha256_of_facts(told)})
+    files |= {name: sha256_of_file(run_dir / name) for name in BINARIES if (run_dir / name).is_file()}
+    told = without_nan({**facts, FILES: files})
+    write_json(run_dir / METRICS_JSON, {**told, OWN: _sha256_of_facts(told)})
 
 
 def is_sealed(facts: Mapping[str, Any]) -> bool:
@@ -49,13 +57,13 @@ def find_damage(run_dir: Path, *, with_weights: bool = False) -> str | None:
         with_weights: also compare model.pt, which can hold hundreds of megabytes.
     """
     try:
-        facts = records.read_json(run_dir / records.METRICS)
+        facts = read_json(run_dir / METRICS_JSON)
         damage = next(_broken_seals(run_dir, facts), None) if is_sealed(facts) else _contradiction(run_dir, facts)
         return damage or (_damage_of_weights(run_dir, facts) if with_weights else None)
     except OSError as error:
         return f"{Path(error.filename or run_dir).name} cannot be read ({error.strerror})"
     except ValueError:
-        return f"{records.METRICS} cannot be read"
+        return f"{METRICS_JSON} cannot be read"
 
 
 def require_intact(run_dir: Path, *, with_weights: bool = False) -> None:
@@ -80,21 +88,21 @@ def _contradiction(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
 def _broken_seals(run_dir: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     told = {key: value for key, value in facts.items() if key != OWN}
     if facts.get(OWN) != _sha256_of_facts(told):
-        yield _differs(records.METRICS)
+        yield _differs(METRICS_JSON)
     files = {name: digest for name, digest in facts.get(FILES, {}).items() if name != WEIGHTS}
     for name, digest in files.items():
         if not (run_dir / name).is_file():
             yield f"{name} is missing"
-        elif digest != records.sha256_of_file(run_dir / name):
+        elif digest != sha256_of_file(run_dir / name):
             yield _differs(name)
-    for name in (*RECORDS, records.SIGNATURES):
+    for name in (*RECORDS, SIGNATURES_NPY):
         if name not in files and (run_dir / name).is_file():
             yield f"{name} is none of the files that the run wrote"
 
 
 def _damage_of_weights(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
-    found = records.sha256_of_file(run_dir / WEIGHTS)
-    told = records.read_json(run_dir / ENVIRONMENT).get("weights", {}).get("sha256")
+    found = sha256_of_file(run_dir / WEIGHTS)
+    told = read_json(run_dir / ENVIRONMENT).get("weights", {}).get("sha256")
     return None if found == told == facts.get(FILES, {}).get(WEIGHTS, told) else _differs(WEIGHTS)
 
 

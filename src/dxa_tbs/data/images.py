@@ -27,7 +27,7 @@ from dxa_tbs.data.measures import MEASURES, keep_region, measure
 from dxa_tbs.data.phantom import render
 from dxa_tbs.data.window import MIN_SHARE_SHOWN, SIZE_PX, box_in_window, crop_frame, resize_frame, share_shown
 from dxa_tbs.errors import Refusal
-from dxa_tbs.records import sha256_of_array, sha256_of_file
+from dxa_tbs.runs.files import sha256_of_array, sha256_of_file
 
 log = logging.getLogger("dxa_tbs.data")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dxa_tbs import records
 from dxa_tbs.report import figures, ledger, operating, page, pairs, score_figures, subgroups
 from dxa_tbs.report.documents import Document
 from dxa_tbs.report.gather import Found, find_experiments
@@ -18,6 +17,7 @@ from dxa_tbs.report.primary import Primary, primary_result
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.report.sanity import SLOPE, Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
 from dxa_tbs.report.verdict import choose, verdict
+from dxa_tbs.runs.files import write_csv, write_text
 
 PAPERS = ("primary.*", "table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
 FURTHER = ("overview", "operating_points", "calibration", "reliability", "decision_curve", "tbs_bands", "subgroups",
@@ -108,10 +108,10 @@ def write_tables(folder: Path, documents: Mapping[str, Document], missing: Seque
     """Write each document as .csv, .md and .tex, and all of them as all.md; what an earlier call wrote goes."""
     _clear(folder, (*PAPERS, *(f"{name}.*" for name in FURTHER)))
     for document in documents.values():
-        records.write_table(folder / f"{document.name}.csv", document.numbers)
-        records.write_text(folder / f"{document.name}.md", document.markdown())
-        records.write_text(folder / f"{document.name}.tex", document.latex())
-    records.write_text(folder / "all.md", _markdown(list(documents.values()), missing))
+        write_csv(folder / f"{document.name}.csv", document.numbers)
+        write_text(folder / f"{document.name}.md", document.markdown())
+        write_text(folder / f"{document.name}.tex", document.latex())
+    write_text(folder / "all.md", _markdown(list(documents.values()), missing))
 
 
 def _markdown(documents: Sequence[Document], missing: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
 from dxa_tbs.report.marks import title, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
+from dxa_tbs.runs.files import read_csv
 
 APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "adhoc": "3: ad hoc"}
 COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
@@ -121,7 +121,7 @@ def draw_figure_3(folder: Path, experiments: Sequence[Experiment], root: Path) -
         return False
     figure, places = new_figure(11.0, 2.5 * len(chosen), rows=len(chosen))
     for axes, (model, experiment) in zip(places, sorted(chosen.items()), strict=True):
-        layers = records.read_table(root / experiment.folder / "layers.csv")
+        layers = read_csv(root / experiment.folder / "layers.csv")
         _network(axes, layers)
         axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
     save(

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dxa_tbs import records
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
+from dxa_tbs.runs.files import FAILED_JSON, read_json
+from dxa_tbs.runs.folder import find_runs
 from dxa_tbs.verification import find_damage
 
 FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")  # of absolute paths: they say whose machine it is
@@ -33,7 +34,7 @@ def find_experiments(root: Path) -> Found:
     """
     if not root.is_dir():
         raise Refusal(f"{root}: no such folder: give the one that runs were written to (outputs)")
-    states = records.find_runs(root)
+    states = find_runs(root)
     finished = [run_dir for run_dir, state in states.items() if state == "finished"]
     others = [_not_finished(root, run_dir, state) for run_dir, state in states.items() if state != "finished"]
     if not finished:
@@ -112,8 +113,8 @@ def _not_finished(root: Path, run_dir: Path, state: str) -> str:
     name = run_dir.relative_to(root).as_posix()
     if state == "failed":
         try:
-            reason = FOLDERS.sub("", records.read_json(run_dir / records.FAILED)["error"])
+            reason = FOLDERS.sub("", read_json(run_dir / FAILED_JSON)["error"])
         except (ValueError, KeyError, TypeError, OSError):
-            reason = f"{records.FAILED}, which says why, is damaged"
+            reason = f"{FAILED_JSON}, which says why, is damaged"
         return f"failed: {name}: {reason}"
     return f"{'still running' if state == 'running' else 'not finished'}: {name}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dxa_tbs import records
+from dxa_tbs.runs.files import read_csv
 
 ORIGINALS = "validation"
 WITH_COPIES = "validation, augmented copies included"
@@ -14,7 +14,7 @@ WITH_COPIES = "validation, augmented copies included"
 
 def read_history(run_dir: Path) -> tuple[pd.DataFrame, str]:
     """Return epoch, train_loss, val_loss and val_auc, and of what the last two are: ORIGINALS or WITH_COPIES."""
-    history = records.read_table(run_dir / "history.csv")
+    history = read_csv(run_dir / "history.csv")
     whose = WITH_COPIES if "val_loss" in history else ORIGINALS
     names = {"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"}
     return history.rename(columns=names)[["epoch", "train_loss", "val_loss", "val_auc"]], whose

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.evaluation.rates import counts, metrics_of_counts
 from dxa_tbs.report.documents import ABSENT, Document, number, with_interval
@@ -18,6 +17,8 @@ from dxa_tbs.report.marks import title
 from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
 from dxa_tbs.report.runs import Experiment, Run
 from dxa_tbs.report.scope import count_failed, failures, sd_of_auc
+from dxa_tbs.runs.files import read_csv
+from dxa_tbs.runs.identity import flatten
 from dxa_tbs.verification import is_sealed
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
@@ -154,7 +155,7 @@ def environment_document(experiments: Sequence[Experiment]) -> Document:
     values: dict[str, dict[str, int]] = {}
     runs = [run for one in experiments for run in one.runs]
     for run in runs:
-        for key, value in records.flatten(run.environment).items():
+        for key, value in flatten(run.environment).items():
             if not key.startswith(("weights", "started", "study_sha256")):
                 of_key = values.setdefault(key.removeprefix("packages."), {})
                 text = ABSENT if value is None else str(value)
@@ -192,7 +193,7 @@ def _errors(one: Experiment, root: Path) -> Iterator[dict[str, Any]]:
     file = root / run.folder / "errors.csv"
     if not file.is_file():
         return
-    errors = records.read_table(file).merge(run.test[["image_id", "tbs"]], on="image_id", validate="one_to_one")
+    errors = read_csv(file).merge(run.test[["image_id", "tbs"]], on="image_id", validate="one_to_one")
     threshold, cut = run.facts["thresholds"]["fixed"], run.config["labels"]["degraded_max_tbs"]
     for row in errors.to_dict("records"):
         yield {

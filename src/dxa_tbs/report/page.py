@@ -12,7 +12,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.charts import Line, line_chart
@@ -23,6 +22,7 @@ from dxa_tbs.report.ledger import TIMES
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.model_card import card_markdown, card_name, model_card
 from dxa_tbs.report.runs import Experiment, Run
+from dxa_tbs.runs.files import write_text
 
 BAND_RESAMPLES = 200
 MAX_THUMBNAILS = 320  # about 10 KB each
@@ -101,9 +101,9 @@ def write_page(
         cards=cards,
         missing=missing,
     )
-    records.write_text(root / "report.html", html)
-    records.write_text(root / "checklist.md", checklist_markdown(items, title(chosen[0])))
-    records.write_text(root / "model_card.md", "\n".join(card_markdown(name, card) for name, card in cards.items()))
+    write_text(root / "report.html", html)
+    write_text(root / "checklist.md", checklist_markdown(items, title(chosen[0])))
+    write_text(root / "model_card.md", "\n".join(card_markdown(name, card) for name, card in cards.items()))
 
 
 def _content(root: Path, section: Section, documents: Mapping[str, Document], banner: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
+from dxa_tbs.runs.files import read_csv
 
 MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
 NO_SUBGROUPS = ("image_id", "patient_id", "split", "label", "tbs", "origin", "sha256")
@@ -25,7 +25,7 @@ def knows_patients(config: Mapping[str, Any]) -> bool:
 
 def read_who(run_dir: Path) -> pd.DataFrame:
     """Return split.csv; a subgroup column with blanks is of numbers if all else in it is, and truth values are text."""
-    table = records.read_table(run_dir / "split.csv")
+    table = read_csv(run_dir / "split.csv")
     for name in table.columns.difference(NO_SUBGROUPS):
         if table[name].dtype == bool:
             table[name] = table[name].map(str)

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.report.paper import is_papers_network
 from dxa_tbs.report.people import knows_patients, read_who
+from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, sha256_of_table
+from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
 
 NOT_OF_THE_EXPERIMENT = (
-    *records.WITHOUT_EFFECT,
+    *WITHOUT_EFFECT,
     "seed",
     "split.fold",
     "trainer.device",
@@ -60,7 +61,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Return all settings under dotted keys: trainer.epochs."""
-        return records.flatten(self.config)
+        return flatten(self.config)
 
     @property
     def has_val_copies(self) -> bool:
@@ -166,14 +167,14 @@ class Experiment:
 
 def read_run(root: Path, run_dir: Path) -> Run:
     def optional(name: str) -> dict[str, Any]:
-        return records.read_json(run_dir / name) if (run_dir / name).is_file() else {}  # an evaluation has no timing
+        return read_json(run_dir / name) if (run_dir / name).is_file() else {}  # an evaluation has no timing
 
     who = read_who(run_dir)
     whose = who[who["origin"] == ""][["image_id", "patient_id", "split"]].sort_values("image_id")
-    scored = records.read_table(run_dir / "predictions.csv").merge(
+    scored = read_csv(run_dir / "predictions.csv").merge(
         who.drop(columns=["split", "label", "sha256"]), on="image_id", validate="one_to_one"
     )
-    facts = records.read_json(run_dir / records.METRICS)
+    facts = read_json(run_dir / METRICS_JSON)
     val = scored[(scored["split"] == "val") & (scored["origin"] == "")]
     temperature = fit_temperature(val["label"].to_numpy(), val["score"].to_numpy()) if len(val) else math.nan
     test = scored[scored["split"] == "test"].drop(columns=["split", "origin"])
@@ -183,12 +184,12 @@ def read_run(root: Path, run_dir: Path) -> Run:
     test = test.assign(tempered=apply_temperature(test["score"].to_numpy(), temperature), threshold=threshold)
     return Run(
         folder=run_dir.relative_to(root).as_posix(),
-        config=records.read_config(run_dir),
+        config=read_config(run_dir),
         facts=facts,
         timing=optional("timing.json"),
         environment=optional("environment.json"),
         test=test.sort_values("image_id", ignore_index=True),
-        who_sha256=records.sha256_of_table(whose),
+        who_sha256=sha256_of_table(whose),
         temperature=temperature,
         val_auc=binary_auc(val["label"].to_numpy(), val["score"].to_numpy()),
     )

@@ -17,13 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.comparisons import compare, holm, smallest_difference
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
+from dxa_tbs.runs.files import read_csv
 
 SLOPE = "variogram slope"
 BASELINES: dict[str, tuple[str, ...]] = {  # name: columns of measures.csv
@@ -189,8 +189,8 @@ def _baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
         file = root / run.folder / "measures.csv"
         if "evaluated_run" in run.facts or not file.is_file():
             return {}
-        measures = records.read_table(file).set_index("image_id").apply(pd.to_numeric, errors="coerce").reset_index()
-        who = records.read_table(root / run.folder / "split.csv", columns=["image_id", "split", "label", "origin"])
+        measures = read_csv(file).set_index("image_id").apply(pd.to_numeric, errors="coerce").reset_index()
+        who = read_csv(root / run.folder / "split.csv", columns=["image_id", "split", "label", "origin"])
         originals = who[who["origin"] == ""].merge(measures, on="image_id", validate="one_to_one")
         folds.append((originals[originals["split"] == "train"], originals[originals["split"] == "test"]))
     found = {}

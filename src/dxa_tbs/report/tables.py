@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import records
 from dxa_tbs.evaluation.intervals import no_interval
 from dxa_tbs.evaluation.rates import counts
 from dxa_tbs.report.against_paper import printed_estimates, subtract_printed
@@ -17,6 +16,7 @@ from dxa_tbs.report.documents import ABSENT
 from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
 from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, ResultsTable, protocol
 from dxa_tbs.report.runs import Experiment
+from dxa_tbs.runs.identity import flatten
 
 COUNTS = ("tp", "fp", "tn", "fn")
 TIME = "time_10_epochs_s"
@@ -118,7 +118,7 @@ def table_2(experiments: Sequence[Experiment]) -> pd.DataFrame:
         of_model = [one for one in experiments if one.approach == "adhoc" and one.model == model and one.is_papers]
         counted = {one.first.facts["trainable_parameters"] for one in of_model}
         assert len(counted) <= 1, "the same network has one number of parameters"
-        papers = records.flatten(of_model[0].first.config) if of_model else protocol("adhoc", model)
+        papers = flatten(of_model[0].first.config) if of_model else protocol("adhoc", model)
         rows.append(
             {
                 "model": model,

@@ -11,19 +11,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import composed
+from conftest import composed, defaults_of
 
-from dxa_tbs import records
 from dxa_tbs.cache import replace_folder
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
+from dxa_tbs.runs.files import FAILED_JSON, METRICS_JSON, read_csv, read_json, write_csv, write_json
+from dxa_tbs.runs.folder import claim_run, find_runs, is_finished, mark_failed, state_of
+from dxa_tbs.runs.identity import read_config, run_folder
 
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
 
 
 def folder(*overrides: str, evaluated_sha256: str | None = None) -> str:
     config = to_plain(composed(*overrides))
-    return records.run_folder(config, overrides, evaluated_sha256=evaluated_sha256).as_posix()
+    return run_folder(config, defaults=defaults_of(overrides), evaluated_sha256=evaluated_sha256).as_posix()
 
 
 def made_from(data: str = "d") -> dict[str, str | None]:
@@ -31,9 +33,9 @@ def made_from(data: str = "d") -> dict[str, str | None]:
 
 
 def finish(run_dir: Path, config: dict[str, object], data: str = "d") -> None:
-    with records.claim_run(run_dir, config, made_from(data)) as is_to_do:
+    with claim_run(run_dir, config, made_from(data)) as is_to_do:
         assert is_to_do
-        records.write_json(run_dir / records.METRICS, made_from(data))
+        write_json(run_dir / METRICS_JSON, made_from(data))
 
 
 def test_the_folder_is_named_after_the_choices_and_a_digest_of_the_rest() -> None:
@@ -41,16 +43,44 @@ def test_the_folder_is_named_after_the_choices_and_a_digest_of_the_rest() -> Non
     assert folder("model=model1", "seed=3", "name=study", "output_root=o") == "o/study/phantom/adhoc/model1/seed3"
     digest = folder("optimizer.lr=0.1", "trainer.epochs=2")
     assert digest.startswith("outputs/runs/phantom/adhoc/model4/seed0-")
-    assert digest == folder("trainer.epochs=2", "optimizer.lr=0.1")
+    assert digest == folder("trainer.epochs=2", "optimizer.lr=0.1") == folder("trainer.epochs=2", "optimizer.lr=1e-1")
+    assert folder("optimizer.lr=1e-4", "split=table1") == folder("optimizer.lr=0.0001") == folder()  # the defaults
+    assert folder("trainer.device=cpu", "evaluation.shown_errors=0") == folder()
+    unknown = run_folder(to_plain(composed()))  # a caller that does not know the defaults
+    assert unknown.name.startswith("seed0-")
     assert digest != folder("optimizer.lr=0.1")
     assert folder("augmentation=none") != folder("augmentation=balanced")
     assert folder("cache_dir=elsewhere") == folder()
     assert folder(evaluated_sha256="a") != folder(evaluated_sha256="b")
 
 
+def test_a_run_is_found_under_the_name_that_another_version_gave_it(tmp_path: Path) -> None:
+    """Version 0.1.0 named folders after what was typed: optimizer.lr=1e-4 and optimizer.lr=0.0001 were two."""
+    typed = ("trainer.epochs=2", f"output_root={tmp_path}")
+    config = to_plain(composed(*typed))
+    new = run_folder(config, defaults=defaults_of(typed))
+    older = {key: value for key, value in config["trainer"].items() if key != "watched"}
+    finish(new.with_name("seed0-0ld0d1ge"), config | {"trainer": older})
+    assert run_folder(config, defaults=defaults_of(typed)).name == "seed0-0ld0d1ge"
+    assert is_finished(new.with_name("seed0-0ld0d1ge"), config, made_from())
+    assert run_folder(config).name == "seed0-0ld0d1ge"
+    other = to_plain(composed(*typed, "seed=1"))
+    assert run_folder(other, defaults=defaults_of(typed)).name == new.name.replace("seed0", "seed1")
+
+
+def test_an_evaluation_is_found_by_the_weights_it_evaluates(tmp_path: Path) -> None:
+    config = to_plain(composed(f"output_root={tmp_path}", "evaluate=somewhere"))
+    old = run_folder(config, evaluated_sha256="w").with_name("seed0-0ld0d1ge")
+    with claim_run(old, config, {"data_sha256": "d", "weights_sha256": "w"}):
+        write_json(old / METRICS_JSON, {"data_sha256": "d", "weights_sha256": "w"})
+    assert run_folder(config, evaluated_sha256="w") == old
+    assert run_folder(config, evaluated_sha256="v") != old
+    assert run_folder(config | {"evaluate": None}) != old
+
+
 def test_a_finished_run_is_not_to_be_done_again(tmp_path: Path) -> None:
     finish(tmp_path / "run", CONFIG)
-    with records.claim_run(tmp_path / "run", CONFIG | {"output_root": "x"}, made_from()) as is_to_do:
+    with claim_run(tmp_path / "run", CONFIG | {"output_root": "x"}, made_from()) as is_to_do:
         assert not is_to_do
 
 
@@ -64,12 +94,12 @@ def test_a_finished_run_that_lacks_a_newer_setting_has_the_value_in_force_then(t
         assert isinstance(dataset, dict)
         return {"name": "runs", "dataset": dataset | newer | changes}
 
-    assert records.is_finished(tmp_path / "run", now(), made_from())
-    assert records.is_finished(tmp_path / "run", now(near_duplicates="warn"), made_from())  # changes no result
+    assert is_finished(tmp_path / "run", now(), made_from())
+    assert is_finished(tmp_path / "run", now(near_duplicates="warn"), made_from())  # changes no result
     with pytest.raises(Refusal) as refusal:
-        records.is_finished(tmp_path / "run", now(patient_from="^(.)"), made_from())
+        is_finished(tmp_path / "run", now(patient_from="^(.)"), made_from())
     assert refusal.value.details == ("dataset.patient_from: None there, ^(.) here",)
-    assert records.read_config(tmp_path / "run") == now()
+    assert read_config(tmp_path / "run") == now()
 
 
 def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwritten(tmp_path: Path) -> None:
@@ -81,7 +111,7 @@ def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwrit
     ):
         with (
             pytest.raises(Refusal, match="another configuration") as refusal,
-            records.claim_run(tmp_path / "run", config, made_from(data)),
+            claim_run(tmp_path / "run", config, made_from(data)),
         ):
             pass
         assert refusal.value.details == (difference,)
@@ -89,17 +119,17 @@ def test_a_finished_run_of_another_configuration_or_other_data_is_never_overwrit
 
 
 def test_what_an_interrupted_run_left_is_removed_and_foreign_files_are_not(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), records.claim_run(tmp_path / "run", CONFIG, made_from()):
+    with pytest.raises(RuntimeError), claim_run(tmp_path / "run", CONFIG, made_from()):
         (tmp_path / "run/history.csv").write_text("half a line")
         raise RuntimeError
-    with records.claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
+    with claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
         assert is_to_do
         assert not (tmp_path / "run/history.csv").exists()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.txt").write_text("precious")
     with (
         pytest.raises(Refusal, match="files that are no run"),
-        records.claim_run(tmp_path / "thesis", CONFIG, made_from()),
+        claim_run(tmp_path / "thesis", CONFIG, made_from()),
     ):
         pass
     assert (tmp_path / "thesis/chapter1.txt").read_text() == "precious"
@@ -107,8 +137,8 @@ def test_what_an_interrupted_run_left_is_removed_and_foreign_files_are_not(tmp_p
 
 def test_two_processes_never_write_one_folder_and_a_killed_one_lets_go(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from dxa_tbs import records\n"
-        f"with records.claim_run(Path({str(tmp_path / 'run')!r}), {CONFIG!r}, {made_from()!r}):\n"
+        "import sys, time; from pathlib import Path; from dxa_tbs.runs.folder import claim_run\n"
+        f"with claim_run(Path({str(tmp_path / 'run')!r}), {CONFIG!r}, {made_from()!r}):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
@@ -116,27 +146,27 @@ def test_two_processes_never_write_one_folder_and_a_killed_one_lets_go(tmp_path:
         assert other.stdout.readline() == "held\n"
         with (
             pytest.raises(Refusal, match="being written by another process"),
-            records.claim_run(tmp_path / "run", CONFIG, made_from()),
+            claim_run(tmp_path / "run", CONFIG, made_from()),
         ):
             pass
         other.kill()
-    with records.claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
+    with claim_run(tmp_path / "run", CONFIG, made_from()) as is_to_do:
         assert is_to_do
 
 
 def test_finished_and_unfinished_runs_are_told_apart(tmp_path: Path) -> None:
     finish(tmp_path / "a/seed0", CONFIG)
-    with records.claim_run(tmp_path / "b/seed0", CONFIG, made_from()):
+    with claim_run(tmp_path / "b/seed0", CONFIG, made_from()):
         pass
-    assert records.find_runs(tmp_path) == {tmp_path / "a/seed0": "finished", tmp_path / "b/seed0": "unfinished"}
+    assert find_runs(tmp_path) == {tmp_path / "a/seed0": "finished", tmp_path / "b/seed0": "unfinished"}
 
 
 def test_numbers_survive_and_nan_becomes_null(tmp_path: Path) -> None:
-    records.write_json(tmp_path / "a.json", {"x": {"nan": math.nan, "third": 1 / 3}})
+    write_json(tmp_path / "a.json", {"x": {"nan": math.nan, "third": 1 / 3}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": {"nan": None, "third": 1 / 3}}
     table = pd.DataFrame({"image_id": ["007"], "patient_id": ["01"], "tbs": [np.nan], "origin": [""], "score": [1 / 3]})
-    records.write_table(tmp_path / "a.csv", table)
-    pd.testing.assert_frame_equal(records.read_table(tmp_path / "a.csv"), table, check_dtype=False)
+    write_csv(tmp_path / "a.csv", table)
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv"), table, check_dtype=False)
 
 
 def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -151,21 +181,21 @@ def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_failure_is_recorded_told_apart_and_cleared_by_the_next_try(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert records.state(run_dir) == "to do"
-    with pytest.raises(ValueError), records.claim_run(run_dir, CONFIG, made_from()):
+    assert state_of(run_dir) == "to do"
+    with pytest.raises(ValueError), claim_run(run_dir, CONFIG, made_from()):
         raise ValueError("first line\nsecond line")
-    assert records.state(run_dir) == "failed"
-    assert records.read_json(run_dir / records.FAILED) == {"error": "ValueError"}
-    with pytest.raises(KeyboardInterrupt), records.claim_run(run_dir, CONFIG, made_from()):
-        assert records.state(run_dir) == "running"
+    assert state_of(run_dir) == "failed"
+    assert read_json(run_dir / FAILED_JSON) == {"error": "ValueError"}
+    with pytest.raises(KeyboardInterrupt), claim_run(run_dir, CONFIG, made_from()):
+        assert state_of(run_dir) == "running"
         raise KeyboardInterrupt
-    assert records.state(run_dir) == "unfinished"
-    records.mark_failed(tmp_path / "other", CONFIG, Refusal("no weights"))
+    assert state_of(run_dir) == "unfinished"
+    mark_failed(tmp_path / "other", CONFIG, Refusal("no weights"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.txt").write_text("precious")
-    records.mark_failed(tmp_path / "thesis", CONFIG, Refusal("holds files that are no run"))
+    mark_failed(tmp_path / "thesis", CONFIG, Refusal("holds files that are no run"))
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
-    assert records.find_runs(tmp_path) == {tmp_path / "other": "failed", run_dir: "unfinished"}
-    with records.claim_run(run_dir, CONFIG, made_from()):
-        records.write_json(run_dir / records.METRICS, made_from())
-    assert records.state(run_dir) == "finished"
+    assert find_runs(tmp_path) == {tmp_path / "other": "failed", run_dir: "unfinished"}
+    with claim_run(run_dir, CONFIG, made_from()):
+        write_json(run_dir / METRICS_JSON, made_from())
+    assert state_of(run_dir) == "finished"

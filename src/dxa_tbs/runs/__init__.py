@@ -1,0 +1,1 @@
+"""Run folders: the only room that knows file names, identity, states and locks. Never imports torch."""

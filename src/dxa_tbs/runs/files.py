@@ -1,0 +1,122 @@
+"""The files of a run folder: their names, how they are read and written, and digests of what was written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:  # a refusal must not wait for them
+    import numpy as np
+    import pandas as pd
+
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former, where libyaml is there, ten times as fast
+METRICS_JSON = "metrics.json"  # written last: its presence means "finished"
+CONFIG_YAML = "config.yaml"
+FAILED_JSON = "failed.json"  # why a run ended without results
+SIGNATURES_NPY = "signatures.npy"  # of the train and val originals, in the order of split.csv; runs of 0.1.0 have none
+
+_GATHERING: list[dict[Path, str]] = []  # see gathered_digests
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a YAML file holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no settings")
+    return value
+
+
+def read_csv(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return a CSV of the run folder, or some of its columns; identifiers stay text."""
+    import pandas as pd
+
+    exact = ("tbs", "score")  # Python's own parser: that of older pandas is off by an ulp, which moves a threshold
+    text = dict.fromkeys(("image_id", "patient_id", "origin", *exact), str)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, usecols=columns)
+    return table.assign(**{name: table[name].replace("", "nan").map(float) for name in exact if name in table})
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON; what is not a number (NaN) becomes null."""
+    write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(dict(value), sort_keys=False))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV; floats in full, so that every number can be recomputed from it."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def sha256_of_array(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_table(table: pd.DataFrame) -> str:
+    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    for digests in _GATHERING:
+        digests[path] = hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def gathered_digests() -> Iterator[dict[Path, str]]:
+    """Yield a dict that fills with the SHA-256 of every text file written meanwhile: of what was meant to be there."""
+    digests: dict[Path, str] = {}
+    _GATHERING.append(digests)
+    try:
+        yield digests
+    finally:
+        _GATHERING.pop()

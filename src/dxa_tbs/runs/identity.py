@@ -1,0 +1,113 @@
+"""Which run a configuration describes: what would be computed, not what was typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, read_json, read_yaml
+
+SHOWN_IN_PATH = ("name", "dataset.name", "approach.name", "model.name", "seed")
+WITHOUT_EFFECT = (  # on results: where things are written and found, how much is shown, which device computes
+    "output_root",
+    "cache_dir",
+    "evaluate",  # what it names counts by its weights
+    "dataset.near_duplicates",
+    "evaluation.shown_errors",
+    "trainer.device",
+)
+ADDED_SINCE = (  # settings that older runs lack: section, a setting beside it, the setting, the value in force before
+    ("dataset", "normal_folder", "patient_from", None),
+    ("dataset", "subgroups", "near_duplicates", "refuse"),
+    ("preprocessing", "fit", "region", "whole"),
+    ("labels", "rule", "permuted_seed", None),
+    ("trainer", "epochs", "watched", "all"),
+    ("evaluation", "threshold", "shown_errors", 4),
+)
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """Return the settings of a run; those that did not exist yet have the values that were in force then.
+
+    Raises:
+        ValueError: config.yaml is damaged.
+    """
+    config = read_yaml(run_dir / CONFIG_YAML)
+    for section, sibling, key, value in ADDED_SINCE:
+        if sibling in config.get(section, {}):
+            config[section].setdefault(key, value)
+    return config
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that can change a result, under dotted keys: trainer.epochs."""
+    return {key: value for key, value in flatten(config).items() if key not in WITHOUT_EFFECT}
+
+
+def run_folder(
+    config: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None, evaluated_sha256: str | None = None
+) -> Path:
+    """Return the folder of the run that a configuration describes.
+
+    That is a folder of this very run, whatever it is called, as other versions named them otherwise; else a new one:
+    outputs/<name>/<dataset>/<approach>/<model>/seed<k>[-<digest of the settings>], without a digest for the defaults.
+
+    Args:
+        config: resolved.
+        defaults: what the same dataset, approach and model have if nothing else is set; None: not known.
+        evaluated_sha256: of the weights that are evaluated instead of trained, if any.
+    """
+    parts = (config["name"], config["dataset"]["name"], config["approach"]["name"], config["model"]["name"])
+    parent, seed = Path(config["output_root"], *parts), f"seed{config['seed']}"
+    wanted = identity(config)
+    for run_dir in sorted([*parent.glob(seed), *parent.glob(f"{seed}-*")]):
+        if _holds(run_dir, wanted, evaluated_sha256):
+            return run_dir
+    others = {key: value for key, value in wanted.items() if key not in SHOWN_IN_PATH}
+    is_default = defaults is not None and others == {
+        key: value for key, value in identity(defaults).items() if key not in SHOWN_IN_PATH
+    }
+    if is_default and evaluated_sha256 is None:
+        return parent / seed
+    digest = hashlib.sha256(json.dumps([others, evaluated_sha256], sort_keys=True).encode()).hexdigest()[:8]
+    return parent / f"{seed}-{digest}"
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each setting in which two configurations would compute something else."""
+    there, here = identity(there), identity(here)
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            yield f"{key}: {there.get(key)} there, {here.get(key)} here"
+
+
+def names_patients(dataset: Mapping[str, Any]) -> bool:
+    """Return whether the patient_ids of a dataset say who somebody is, elsewhere too; those made of images do not."""
+    return "normal_folder" not in dataset or dataset["patient_from"] not in (None, "file")
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted keys: trainer.epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _holds(run_dir: Path, wanted: Mapping[str, Any], evaluated_sha256: str | None) -> bool:
+    """Return whether a folder holds that run, finished or not."""
+    try:
+        config = read_config(run_dir)
+        if identity(config) != wanted or (config["evaluate"] is not None) != (evaluated_sha256 is not None):
+            return False
+        if evaluated_sha256 is None or not (run_dir / METRICS_JSON).is_file():
+            return evaluated_sha256 is None  # an unfinished evaluation is found by its name
+        return bool(read_json(run_dir / METRICS_JSON)["weights_sha256"] == evaluated_sha256)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
