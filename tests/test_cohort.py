@@ -315,8 +315,8 @@ def test_names_that_repeat_are_refused_until_it_is_said_whose_they_are(
     assert "7 images of 4 patients" in caplog.text
     assert "garcia" not in grouped.drop(columns="source").to_csv() + caplog.text
     assert grouped["patient_id"].str.fullmatch("[0-9a-f]{12}").all()
-    whose(tmp_path, "^(.*)$")
-    assert "takes files for different patients' whose names look like repeats of one subject: 2 groups" in caplog.text
+    with pytest.raises(Refusal, match="makes each of 7 files a patient's own, although 2 groups of names"):
+        whose(tmp_path, "^(.*)$")
 
 
 def test_names_without_repeats_need_no_word_but_nobody_is_called_a_patient(

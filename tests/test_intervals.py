@@ -182,6 +182,18 @@ def test_calls_that_do_not_vary_have_an_interval_of_some_width(size: tuple[int, 
                 assert found.low - 1e-9 <= found.value <= found.high + 1e-9
 
 
+def test_repeats_that_call_everything_one_way_or_the_other_do_not_depend_on_their_order() -> None:
+    labels = np.repeat([1, 0], [20, 40])
+    rows = np.stack([np.ones(60), np.zeros(60)])
+    both = [build_scored(labels, scores, np.arange(60), threshold=0.5) for scores in (rows, rows[::-1])]
+    for training in (True, False):
+        found = [estimates(scored, training=training) for scored in both]
+        for metric in (*METRICS, "auc"):
+            one, other = found[0][metric], found[1][metric]
+            assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), nan_ok=True)
+            assert math.isnan(one.value) or one.low <= one.value <= one.high
+
+
 def test_a_proportion_of_clustered_images_lies_between_images_and_patients() -> None:
     rng = np.random.default_rng(3)
     patients = np.repeat(np.arange(40), 3)

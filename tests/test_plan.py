@@ -14,7 +14,7 @@ from test_tables import store_run
 from dxa_tbs import plan as entry
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.comparisons import Comparison
-from dxa_tbs.report.build import make_documents
+from dxa_tbs.report.build import Made, make_documents
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.primary import _judge
 from dxa_tbs.runs.files import read_json, write_json
@@ -74,6 +74,8 @@ def test_a_plan_never_changes(tmp_path: Path) -> None:
         ("stated: 2026-03-01", "stated: soon", "stated=soon: must be a day"),
         ("smallest_difference: 0.05", "smallest_difference: 0", "smallest_difference=0: must lie between 0 and 1"),
         ("question", "- [", "is no YAML"),
+        ("first: adhoc/model1", "first: model1", "first=model1: must be <approach>/<model>"),
+        ("first: adhoc/model1", "first: ' '", "first is empty"),
     ],
 )
 def test_a_plan_with_a_mistake_names_the_setting(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -105,7 +107,9 @@ def test_the_primary_result_comes_first_and_is_tested_alone(tmp_path: Path) -> N
     folder = study(tmp_path)
     made = make_documents(find_experiments(folder), folder)
     assert made.primary.lines[0].startswith("Primary result: AUC of model1 adhoc, n=2 less model2 adhoc, n=2: ")
-    assert "Stated before all 4 runs (study.yaml, stated 2026-03-01" in " ".join(made.primary.lines)
+    assert "Stated before each of the 4 runs of this report (study.yaml, stated 2026-03-01" in " ".join(
+        made.primary.lines
+    )
     assert made.primary.lines[-1] == "All other comparisons are exploratory."
     row = made.documents["primary"].numbers.iloc[0]
     pair = made.documents["comparison_auc"].numbers.iloc[0]
@@ -150,7 +154,7 @@ def test_a_plan_that_was_written_or_changed_later_is_found_out(tmp_path: Path) -
     path = folder / FILE
     path.write_text(path.read_text(encoding="utf-8").replace("0.05", "0.01"), encoding="utf-8")
     made = make_documents(find_experiments(folder), folder)
-    assert "Not stated before all runs: 4 of 4 were made without this plan or with another" in " ".join(
+    assert "Not stated before all runs: 4 of 4 were made without this plan, with another" in " ".join(
         made.primary.lines
     )
 
@@ -171,5 +175,34 @@ def test_what_a_plan_names_and_nobody_ran_is_said(tmp_path: Path) -> None:
 def test_fewer_seeds_than_stated_are_said(tmp_path: Path) -> None:
     folder = study(tmp_path, seeds=1)
     made = make_documents(find_experiments(folder), folder)
-    assert "model1 adhoc has 1 seeds, and the plan states 2." in made.primary.lines
+    assert "model1 adhoc: 1 of the 2 seeds that the plan states." in made.primary.lines
     assert "This one training, other patients" in made.primary.lines[1]
+
+
+def test_an_evaluation_of_images_scored_before_is_not_stated_before(tmp_path: Path) -> None:
+    folder = study(tmp_path)
+    for path in folder.rglob("metrics.json"):
+        facts = read_json(path) | {
+            "evaluated_run": "elsewhere",
+            "is_external": False,
+            "weights_sha256": path.as_posix(),
+        }
+        write_json(path, facts)
+    made = make_documents(find_experiments(folder), folder)
+    assert "on test images scored before" in " ".join(made.primary.lines)
+
+
+def test_of_several_experiments_of_a_name_the_plan_says_which(tmp_path: Path) -> None:
+    folder = study(tmp_path)
+    for seed in (0, 1):
+        store_run(tmp_path, "model=model2", "optimizer.lr=0.01", f"seed={seed}")
+    path = folder / FILE
+    assert "2 experiments are adhoc/model2, and the plan does not say which" in make(folder).primary.lines[0]
+    path.write_text(path.read_text(encoding="utf-8").replace("adhoc/model2", "adhoc/model2 optimizer.lr=1e-2"))
+    assert "less model2 adhoc (2), n=2" in make(folder).primary.lines[0]
+    (folder / "phantom/adhoc/model2/seed1/predictions.csv").write_text("")
+    assert "a run of adhoc/model2 is left out (damaged: " in make(folder).primary.lines[0]
+
+
+def make(folder: Path) -> Made:
+    return make_documents(find_experiments(folder), folder)

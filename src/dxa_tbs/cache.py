@@ -82,7 +82,7 @@ def _damage(entry: Path, key: str) -> str:
         return ", ".join(name for name, digests in found.items() if digests != stored["files"][name])
     except OSError as error:
         return f"{Path(error.filename or entry).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return DIGESTS
 
 

@@ -98,7 +98,9 @@ def explain(error: Exception) -> str:
         )
     if isinstance(error, OverrideParseException):
         quotes = (
-            "; a value with = ( ) , or ' in it goes in quotes: 'key=\"value\"'" if "=" in str(error.override) else ""
+            "; a value with = ( ) , ' or letters outside ASCII in it goes in quotes: 'key=\"value\"'"
+            if "=" in str(error.override)
+            else ""
         )
         return f"{error.override}: not of the form key=value{quotes}"
     causes = [error]

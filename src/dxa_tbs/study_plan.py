@@ -4,7 +4,7 @@ A plan in outputs/<name>/study.yaml, for example:
 
     question: Does Model 4 reach a higher AUC than SqueezeNet retrained whole?
     primary_metric: auc                 # auc, f1 or accuracy
-    first: adhoc/model4                 # <approach>/<model>, or with the seed folder: adhoc/model4/seed0-1a2b3c4d
+    first: adhoc/model4                 # <approach>/<model>, and settings if need be: adhoc/model4 optimizer.lr=0.001
     second: full/squeezenet             # or slope: the baseline on the slope of the variogram
     margin: 0.0                         # the first is to exceed the second by more than this; below 0: non-inferiority
     seeds: 5                            # trainings of each
@@ -20,6 +20,7 @@ import dataclasses
 import datetime
 import difflib
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from dxa_tbs.errors import Refusal
 FILE = "study.yaml"
 METRICS = ("auc", "f1", "accuracy")
 SLOPE = "slope"
+EXPERIMENT = re.compile(r"[^\s/=]+(/[^\s/=]+)+(\s+[\w.]+=\S+)*")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class StudyPlan:
 
     Attributes:
         primary_metric: one of METRICS.
-        first, second: experiments, <approach>/<model> or a run folder below the study; `second` may be SLOPE.
+        first, second: experiments, <approach>/<model> or a run folder, and settings they have; `second` may be SLOPE.
         margin: by how much more than this the first is to exceed the second; below 0, how much worse it may be.
         seeds: trainings of each experiment.
         smallest_difference: of the primary metric, of interest.
@@ -67,7 +69,7 @@ def read_plan(folder: Path) -> StudyPlan | None:
         return None
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"{path}: is no YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(given, dict):
         raise Refusal(f"{path}: holds no settings: it needs {', '.join(_fields())}")
@@ -132,6 +134,10 @@ def _problems(given: dict[str, Any]) -> list[str]:
         return found
     if given["primary_metric"] not in METRICS:
         found.append(f"primary_metric={given['primary_metric']}: must be one of {', '.join(METRICS)}")
+    found += [f"{name} is empty" for name in ("question", "first", "second") if not given[name].strip()]
+    for name in ("first", "second"):
+        if given[name].strip() != SLOPE and not EXPERIMENT.fullmatch(given[name].strip()):
+            found.append(f"{name}={given[name]}: must be <approach>/<model>, with settings behind it if need be")
     if given["first"] == given["second"]:
         found.append(f"first={given['first']}: must differ from second")
     if given["first"] == SLOPE:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dxa_tbs.cli import one_line_refusals
+from dxa_tbs.errors import Refusal
 
 
 def main() -> None:
@@ -20,7 +21,13 @@ def main() -> None:
     with one_line_refusals():
         from dxa_tbs.report.build import write_report  # here: pandas and matplotlib take their time
 
-        print(write_report(arguments.outputs, prevalence=arguments.prevalence), end="")
+        try:
+            text = write_report(arguments.outputs, prevalence=arguments.prevalence)
+        except FileNotFoundError as error:
+            raise Refusal(
+                f"{error.filename}: vanished while the report was made: build it again when no run is being removed"
+            ) from None
+        print(text, end="")
         print(f"\nwritten: {arguments.outputs / 'report.html'}, and tables/ and figures/ beside it")
 
 

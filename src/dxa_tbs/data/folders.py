@@ -76,10 +76,15 @@ def _patients(table: pd.DataFrame, patient_from: str | None) -> pd.Series:
         patients = pd.Series(_patients_from_expression(names, patient_from), index=table.index)
         log.info("dataset.patient_from=%s: %d images of %d patients", patient_from, len(names), patients.nunique())
         apart = [group for group in repeats(table["label"].tolist(), names) if patients[group].nunique() > 1]
+        if apart and patients.is_unique:
+            raise Refusal(
+                f"dataset.patient_from={patient_from}: makes each of {len(names)} files a patient's own, although "
+                f"{len(apart)} groups of names look like repeats of one subject: say dataset.patient_from={FILE} if so"
+            )
         if apart:
             log.warning(
-                "dataset.patient_from=%s takes files for different patients' whose names look like repeats of one "
-                "subject: %d groups",
+                "dataset.patient_from=%s treats files as different patients' although their names look like repeats of "
+                "one subject: %d groups",
                 *(patient_from, len(apart)),
             )
         return patients.map(pseudonym)

@@ -61,7 +61,7 @@ def _grey(image: Image.Image) -> np.ndarray:
         if dict(getattr(image, "tag_v2", {})).get(PHOTOMETRIC) == 0:
             raise UnusableImage("is a 16-bit TIFF that stores black as its largest value: save it the usual way")
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
-    if image.mode in ("L", "1"):
+    if image.mode == "L":
         return np.asarray(ImageOps.exif_transpose(image).convert("L"))
     if image.mode not in ("LA", "P", "PA", "RGB", "RGBA"):
         raise UnusableImage(f"has pixels of mode {image.mode}, not 8- or 16-bit grey")

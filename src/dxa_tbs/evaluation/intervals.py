@@ -158,8 +158,8 @@ def estimate(scored: Scored, metric: str, *, training: bool = True, ratio: float
     variance = variance_of(measured, scored, training=training)
     if math.isnan(measured.value) or math.isnan(variance.value):
         return no_interval(measured.value)
-    if metric != "auc" and variance.value == 0:  # all repeats call all images of a class alike
-        return _of_one_training(scored, metric, ratio)
+    if metric != "auc" and variance.value == 0:
+        return _of_constant_calls(scored, metric, ratio, measured.value)
     if metric != "auc":
         return Estimate(measured.value, *_limits_of_mean(measured.value, variance, metric, scored), "delta")
     limits = auc_limits(
@@ -179,12 +179,35 @@ def _of_one_training(scored: Scored, metric: str, ratio: float | None = None) ->
     rates = [proportion((calls == labels)[labels == label], patients[labels == label]) for label in (1, 0)]
     if metric in ("sensitivity", "specificity"):
         return rates[("sensitivity", "specificity").index(metric)]
+    return _of_rates(scored, metric, ratio, *rates)
+
+
+def _of_constant_calls(scored: Scored, metric: str, ratio: float | None, value: float) -> Estimate:
+    """Return a metric of repeats of which each calls all images of a class alike, but not each in the same way."""
+    hits = (scored.calls == scored.labels).mean(axis=0)
+
+    def share(chosen: np.ndarray) -> Estimate:
+        count, mean = len(np.unique(scored.patients[chosen])), float(hits[chosen].mean())
+        quantile = t_quantile(count - 1) if scored.is_clustered else Z
+        return Estimate(mean, *wilson_limits(mean, count, quantile), "Wilson")
+
+    if metric == "accuracy":
+        return share(np.ones(len(hits), bool))
+    rates = [share(scored.labels == label) for label in (1, 0)]
+    if metric in ("sensitivity", "specificity"):
+        return rates[("sensitivity", "specificity").index(metric)]
+    found = _of_rates(scored, metric, ratio, *rates)
+    return Estimate(value, min(found.low, value), max(found.high, value), found.method)
+
+
+def _of_rates(scored: Scored, metric: str, ratio: float | None, *rates: Estimate) -> Estimate:
+    """Return a metric from sensitivity and specificity."""
     of_rates = scored.num_negative / scored.num_positive if ratio is None else ratio
 
     def metric_of(sensitivity: float, specificity: float) -> float:
         return float(RATES[metric](np.array(sensitivity), np.array(specificity), of_rates))
 
-    return mover(metric_of, *rates, least=LEAST.get(metric, 0.0))
+    return mover(metric_of, rates[0], rates[1], least=LEAST.get(metric, 0.0))
 
 
 def _limits_of_mean(value: float, variance: Variance, metric: str, scored: Scored) -> tuple[float, float]:

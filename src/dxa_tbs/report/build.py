@@ -79,7 +79,7 @@ def make_documents(found: Found, root: Path, *, prevalence: float | None = None)
     synthetic = [bool(one.first.facts["synthetic"]) for one in experiments]
     banner = [SYNTHETIC] if all(synthetic) else [PARTLY_SYNTHETIC] if any(synthetic) else []
     grounds = find_grounds(experiments, found.controls, root)
-    primary = primary_result(root, grounds, banner)
+    primary = primary_result(root, grounds, banner, left_out=found.missing)
     if SLOPE in primary.runs:
         grounds = [dataclasses.replace(ground, primary_run=primary.runs[0]) for ground in grounds]
     compared = pairs.comparisons(experiments, primary)

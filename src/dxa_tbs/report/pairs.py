@@ -65,7 +65,7 @@ def describe_pairs(pairs: pd.DataFrame, *, units: str) -> list[str]:
     Args:
         units: what varies in the intervals, patients or images.
     """
-    tests = ", ".join(sorted(set(pairs["test"])))
+    tests = "; ".join(sorted(set(pairs["test"])))
     notes = [f"row less column; {tests}; p-values after Holm, over the {int((~pairs['is_primary']).sum())} pairs"]
     if pairs["is_primary"].any():
         notes[0] += ", the primary comparison tested alone"

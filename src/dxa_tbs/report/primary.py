@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.comparisons import Comparison, compare, smallest_difference
@@ -49,8 +50,14 @@ class Primary:
     metric: str = ""
 
 
-def primary_result(root: Path, grounds: Sequence[Ground], banner: Sequence[str]) -> Primary:
-    """Return the primary result of the study below `root`."""
+def primary_result(
+    root: Path, grounds: Sequence[Ground], banner: Sequence[str], *, left_out: Sequence[str] = ()
+) -> Primary:
+    """Return the primary result of the study below `root`.
+
+    Args:
+        left_out: a line for each run that is in no table; one of the comparison's makes it another than was planned.
+    """
     experiments = [one for ground in grounds for one in ground.experiments]
     folder = _study_folder(root, experiments)
     try:
@@ -59,11 +66,12 @@ def primary_result(root: Path, grounds: Sequence[Ground], banner: Sequence[str])
         return Primary([f"The plan of this study cannot be read: {refusal}. Every comparison here is exploratory."])
     if plan is None or folder is None:
         return Primary([SEVERAL if folder is None and any(root.glob(f"*/{FILE}")) else NO_PLAN])
-    kept = _was_stated_first(folder, plan, experiments)
+    controls = [one for ground in grounds for one in ground.controls]
+    kept = _was_stated_first(folder, plan, [*experiments, *controls])
     try:
-        first = _find(experiments, plan.first)
+        first = _find(experiments, plan.first, left_out)
         ground = next(one for one in grounds if first in one.experiments)
-        second = _slope(ground) if plan.second == PLANNED_SLOPE else _find(ground.experiments, plan.second)
+        second = _second(ground, plan, left_out)
     except LookupError as error:
         return Primary([f"The primary comparison cannot be made: {error.args[0]}.", *kept])
     against = second if isinstance(second, Scored) else second.scored
@@ -90,15 +98,31 @@ def _study_folder(root: Path, experiments: Sequence[Experiment]) -> Path | None:
     return root / studies.pop() if len(studies) == 1 else None
 
 
-def _find(experiments: Sequence[Experiment], wanted: str) -> Experiment:
-    """Return the experiment that a plan names by approach/model, or by a run folder of it."""
-    named = [one for one in experiments if any(f"/{run.folder}".endswith(f"/{wanted}") for run in one.runs)]
-    named = named or [one for one in experiments if f"{one.approach}/{one.model}" == wanted]
+def _find(experiments: Sequence[Experiment], wanted: str, left_out: Sequence[str]) -> Experiment:
+    """Return the experiment that a plan names: approach/model or a run folder, and settings it is to have."""
+    name, *settings = wanted.split()
+    if lost := [line for line in left_out if f"/{name}/" in f"/{line}/"]:
+        raise LookupError(f"a run of {name} is left out ({lost[0]})")
+    named = [one for one in experiments if any(f"/{run.folder}".endswith(f"/{name}") for run in one.runs)]
+    named = named or [one for one in experiments if f"{one.approach}/{one.model}" == name]
+    named = [one for one in named if all(_has(one, *text.split("=", 1)) for text in settings)]
     if not named:
         raise LookupError(f"no finished experiment {wanted} on the same images")
     if len(named) > 1:
-        raise LookupError(f"{len(named)} experiments are {wanted}: name a run folder: {named[0].folder}")
+        raise LookupError(f"{len(named)} experiments are {wanted}, and the plan does not say which")
     return named[0]
+
+
+def _has(one: Experiment, key: str, value: str) -> bool:
+    found = str(one.first.settings.get(key))
+    try:
+        return float(found) == float(value)  # 0.01 is 1e-2
+    except ValueError:
+        return found == str(yaml.safe_load(value))
+
+
+def _second(ground: Ground, plan: StudyPlan, left_out: Sequence[str]) -> Experiment | Scored:
+    return _slope(ground) if plan.second == PLANNED_SLOPE else _find(ground.experiments, plan.second, left_out)
 
 
 def _slope(ground: Ground) -> Scored:
@@ -108,22 +132,30 @@ def _slope(ground: Ground) -> Scored:
 
 
 def _was_stated_first(folder: Path, plan: StudyPlan, experiments: Sequence[Experiment]) -> list[str]:
-    """Return whether each run found this very plan when it started."""
+    """Return whether each run found this very plan when it started.
+
+    An evaluation of a run's own test images never did: they were scored when it was trained.
+    """
     sha256 = plan_sha256(folder) or ""
     runs = [run for one in experiments for run in one.runs]
-    others = [run.folder for run in runs if run.environment.get("study_sha256") != sha256]
+    others = [
+        run.folder
+        for run in runs
+        if run.environment.get("study_sha256") != sha256
+        or ("evaluated_run" in run.facts and not run.facts.get("is_external"))
+    ]
     named = f"study.yaml, stated {plan.stated}, SHA-256 {sha256[:12]}"
     if not others:
-        return [f"Stated before all {len(runs)} runs ({named})."]
+        return [f"Stated before each of the {len(runs)} runs of this report ({named})."]
     return [
-        f"Not stated before all runs: {len(others)} of {len(runs)} were made without this plan or with another "
-        f"({named}), first {others[0]}. The comparison is exploratory, too."
+        f"Not stated before all runs: {len(others)} of {len(runs)} were made without this plan, with another, or on "
+        f"test images scored before ({named}), first {others[0]}. The comparison is exploratory, too."
     ]
 
 
 def _fewer_seeds(plan: StudyPlan, trained: Sequence[Experiment]) -> list[str]:
     return [
-        f"{title(one)} has {len(one.seeds)} seeds, and the plan states {plan.seeds}."
+        f"{title(one)}: {len(one.seeds)} of the {plan.seeds} seeds that the plan states."
         for one in trained
         if len(one.seeds) != plan.seeds
     ]

@@ -156,7 +156,7 @@ def _against_slope(ground: Ground, name: str, of_set: str, banner: Sequence[str]
             "Beats the slope": frame["beats"].map({True: "yes", False: "no"}),
         }
     )
-    test = ", ".join(sorted(set(frame["test"])))
+    test = "; ".join(sorted(set(frame["test"])))
     notes = [
         *banner,
         f"{test}; a network beats the slope if the difference is above 0 and p, after Holm, below {ALPHA:g}",

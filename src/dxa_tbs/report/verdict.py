@@ -52,7 +52,7 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
 def _lead(one: Experiment) -> str:
     auc, alone = one.estimates["auc"], one.of_these_networks["auc"]
     text = f"{title(one)}: AUC {with_interval(auc)}"
-    if one.num_trainings > 1 and not math.isnan(alone.low):
+    if one.num_trainings > 1 and not math.isnan(alone.low) and with_interval(alone) != with_interval(auc):
         text += f"; these trained networks only: {between(alone.low, alone.high)}"
     return f"{text}."
 
@@ -133,7 +133,10 @@ def _against_others(one: Experiment, compared: pd.DataFrame) -> list[str]:
     if mine.empty:
         return []
     num_apart = int((mine["p_holm"] < ALPHA).sum())
-    text = f"Its AUC differs from that of {num_apart} of the {len(mine)} others (p below {ALPHA:g} after Holm)"
+    others = f"the {len(mine)} others" if len(mine) > 1 else "the other"
+    text = f"No difference in AUC from {others} is shown (no p below {ALPHA:g} after Holm)"
+    if num_apart:
+        text = f"Its AUC differs from that of {num_apart} of {others} (p below {ALPHA:g} after Holm)"
     num_single = int((mine["trainings"] == 1).sum())
     if num_single:
         of_pairs = "each" if num_single == len(mine) else str(num_single)

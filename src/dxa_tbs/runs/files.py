@@ -32,7 +32,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged.
     """
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        value = None
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no object")
     return value
@@ -46,7 +49,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no settings")
