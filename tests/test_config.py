@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import composed
 from hydra import compose
 from omegaconf import OmegaConf
@@ -18,6 +19,7 @@ from dxa_tbs.compose import load_config, take_over_training, to_plain
 from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.data.prepare import USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
+from dxa_tbs.report.paper import RESULTS
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
@@ -48,6 +50,13 @@ def test_every_option_composes_and_passes_the_checks(group: str, option: str) ->
     check_config(config)
     if group != "experiment":
         assert getattr(config, group).name == option
+
+
+@pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
+def test_each_of_the_fourteen_experiments_composes_to_what_is_stored(approach: str, model: str) -> None:
+    stored = yaml.safe_load((Path(__file__).parent / "golden/experiments.yaml").read_text(encoding="utf-8"))
+    assert len(stored) == 14
+    assert to_plain(composed(f"approach={approach}", f"model={model}")) == stored[f"{approach}/{model}"]
 
 
 @pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])
