@@ -19,7 +19,8 @@ from dxa_tbs.compose import load_config, take_over_training, to_plain
 from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.data.prepare import USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
-from dxa_tbs.report.paper import RESULTS
+from dxa_tbs.records import flatten
+from dxa_tbs.report.paper import RESULTS, is_papers_network, protocol
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
@@ -38,6 +39,19 @@ model2,24,0.0001,0.7
 model3,24,0.001,0.9
 model4,48,0.0001,0.9
 """
+NOT_OF_THE_PROTOCOL = {
+    *("name", "seed", "split.seed", "evaluate", "output_root", "cache_dir", "model.name", "approach.name"),
+    *("model.filters", "model.fc_widths", "model.architecture", "model.weights"),  # whether it is the paper's network
+    *("preprocessing.region", "labels.permuted_seed"),  # controls, which stand in no table of the paper
+    "labels.normal_min_tbs",  # read by labels.rule=extremes alone
+    *(
+        "approach.cache_features",
+        "trainer.micro_batch_size",
+        "trainer.device",
+        "evaluation.shown_errors",
+    ),  # same results
+    "trainer.precision",  # has a mark of its own
+}
 
 
 def options(group: str) -> list[str]:
@@ -57,6 +71,15 @@ def test_each_of_the_fourteen_experiments_composes_to_what_is_stored(approach: s
     stored = yaml.safe_load((Path(__file__).parent / "golden/experiments.yaml").read_text(encoding="utf-8"))
     assert len(stored) == 14
     assert to_plain(composed(f"approach={approach}", f"model={model}")) == stored[f"{approach}/{model}"]
+
+
+@pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
+def test_the_papers_protocol_in_the_report_is_that_of_the_configuration(approach: str, model: str) -> None:
+    config = to_plain(composed(f"approach={approach}", f"model={model}"))
+    settings, papers = flatten(config), protocol(approach, model)
+    assert {key: settings[key] for key in papers} == papers
+    assert {key for key in settings.keys() - papers.keys() if key.split(".")[0] != "dataset"} <= NOT_OF_THE_PROTOCOL
+    assert is_papers_network(config["model"])
 
 
 @pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])

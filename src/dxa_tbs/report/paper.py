@@ -92,11 +92,13 @@ RESULTS = (
         },
     ),
 )
+CLASSES = ("normal", "degraded")
 _EVERYWHERE = {
     "labels.rule": "binary",
     "labels.degraded_max_tbs": 1.2,
     "preprocessing.fit": "crop",
     "split.name": "table1",
+    **{f"split.{split}.{name}": TABLE_I[split][f"{name}_original"] for split in TABLE_I for name in CLASSES},
     "augmentation.name": "paper",
     "augmentation.copies_per_normal": 0.2298,
     "augmentation.copies_per_degraded": 3.804,
@@ -117,6 +119,7 @@ _EVERYWHERE = {
 _PRETRAINED = {
     "model.weights": "imagenet",
     "model.dropout": 0.4,
+    "model.backbone_dropout": 0.0,
     "model.input_mean": [0.485, 0.456, 0.406],
     "model.input_std": [0.229, 0.224, 0.225],
     "trainer.patience": None,
