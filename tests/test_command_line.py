@@ -40,10 +40,8 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
             "optimizer.momentum: the option chosen for optimizer has no such",
         ),
         (["trainer.epochs=1.5"], "trainer.epochs=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
-        (
-            ["labels.rule=both"],
-            "labels.rule=both: Invalid value 'both', expected one of [binary, extremes, three_class]",
-        ),
+        (["labels.rule=both"], "labels.rule=both: Invalid value 'both', expected one of [binary, extremes]"),
+        (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
             "model=modle4: no such option: did you mean model4?; there are alexnet, densenet121, model1,",

@@ -140,7 +140,6 @@ def test_every_setting_is_read_somewhere() -> None:
         (["trainer.epochs=0"], "trainer.epochs=0"),
         (["optimizer.lr=0"], "optimizer.lr=0"),
         (["optimizer.momentum=1"], "optimizer.momentum=1"),
-        (["labels.rule=three_class"], "labels.rule=three_class"),
         (["labels.rule=extremes", "labels.normal_min_tbs=1.1"], "labels.normal_min_tbs=1.1"),
         (["dataset=table", "dataset.root="], "dataset.root is empty"),
         (["dataset=folder", "dataset.root=no/such/place"], "no/such/place"),

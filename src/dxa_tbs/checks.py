@@ -138,8 +138,6 @@ def _training_problems(config: Config) -> Iterator[str]:
 
 def _dataset_problems(config: Config) -> Iterator[str]:
     dataset, labels = config.dataset, config.labels
-    if labels.rule is LabelRule.three_class:
-        yield "labels.rule=three_class: the networks tell two classes only: use binary or extremes"
     if labels.rule is LabelRule.extremes and labels.normal_min_tbs <= labels.degraded_max_tbs:
         yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above degraded_max_tbs={labels.degraded_max_tbs}"
     yield from _outside("labels.degraded_max_tbs", labels.degraded_max_tbs, *PLAUSIBLE_TBS)
