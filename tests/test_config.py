@@ -17,10 +17,13 @@ from omegaconf import OmegaConf
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.compose import load_config, take_over_training, to_plain
 from dxa_tbs.config import SCHEMAS, Config, conf_dir
-from dxa_tbs.data.prepare import USUAL_SUBGROUPS
+from dxa_tbs.data.cohort import ROI_COLUMNS
+from dxa_tbs.data.measures import MEASURES
+from dxa_tbs.data.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import flatten
 from dxa_tbs.report.paper import RESULTS, is_papers_network, protocol
+from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
@@ -156,7 +159,7 @@ def test_every_setting_is_read_somewhere() -> None:
         (["dataset.tbs_reader_sd=nan"], "dataset.tbs_reader_sd=nan"),
         (["labels.rule=extremes", "dataset=folder", "dataset.root=."], "labels.rule=extremes"),
         (["dataset=folder", "dataset.root=.", "dataset.normal_folder=../x"], "dataset.normal_folder=../x"),
-        (["dataset.subgroups=[age,Patient_ID]"], "patient_id has a meaning of its own"),
+        (["dataset.subgroups=[age,Patient_ID]"], "patient_id is a name the results use themselves: rename the column"),
         (["~seed"], "seed is not set"),
         (["model.input_std=[0,1,1]"], "model.input_std=[0.0, 1.0, 1.0]: must be above 0"),
         (["model.input_std=[-1,1,1]"], "model.input_std=[-1.0, 1.0, 1.0]"),
@@ -169,6 +172,12 @@ def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[st
         check_config(composed(*overrides))
     assert key in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("column", sorted({*RESULT_COLUMNS, *NO_SUBGROUPS, *SPLIT_COLUMNS, *MEASURES, *ROI_COLUMNS}))
+def test_no_subgroup_may_have_the_name_of_a_column_that_the_results_use(column: str) -> None:
+    with pytest.raises(Refusal, match=rf"dataset\.subgroups=\['{column}'\]: {column} is a name the results use"):
+        check_config(composed("dataset=table", "dataset.root=.", f"dataset.subgroups=[{column}]"))
 
 
 def floats(section: object, prefix: str = "") -> dict[str, int]:
