@@ -22,7 +22,7 @@ from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
 from dxa_tbs.records import flatten
-from dxa_tbs.report.paper import RESULTS, is_papers_network, protocol
+from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
 from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
@@ -82,7 +82,7 @@ def test_the_papers_protocol_in_the_report_is_that_of_the_configuration(approach
     settings, papers = flatten(config), protocol(approach, model)
     assert {key: settings[key] for key in papers} == papers
     assert {key for key in settings.keys() - papers.keys() if key.split(".")[0] != "dataset"} <= NOT_OF_THE_PROTOCOL
-    assert is_papers_network(config["model"])
+    assert is_papers_experiment(approach, config["model"])
 
 
 @pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])

@@ -149,12 +149,14 @@ def protocol(approach: str, model: str) -> dict[str, Any]:
     return _EVERYWHERE | _APPROACHES[approach] | _MODELS.get(model, {})
 
 
-def is_papers_network(model: dict[str, Any]) -> bool:
-    """Return whether the settings of a model are those of the paper's network of that name."""
-    if "architecture" in model:
-        return bool(model["architecture"] == model["name"])
-    architecture = TABLE_II.get(model["name"])
-    return architecture is not None and (tuple(model["filters"]), tuple(model["fc_widths"])) == (
-        architecture.filters,
-        architecture.fc_widths,
+def is_papers_experiment(approach: str, model: dict[str, Any]) -> bool:
+    """Return whether the paper has a network of this name and these layers in this approach."""
+    name = model["name"]
+    if not any(table.approach == approach and name in table.rows for table in RESULTS):
+        return False
+    if name not in TABLE_II:
+        return bool(model.get("architecture") == name)
+    return (tuple(model.get("filters", ())), tuple(model.get("fc_widths", ()))) == (
+        TABLE_II[name].filters,
+        TABLE_II[name].fc_widths,
     )
