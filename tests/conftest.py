@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from dxa_tbs.compose import chosen_options, default_settings, load_config
-from dxa_tbs.config import Config, conf_dir, register_schemas
+from dxa_tbs.config import ApproachConfig, Config, ModelConfig, TrainerConfig, conf_dir, register_schemas
+
+if TYPE_CHECKING:
+    from dxa_tbs.network import Network
 
 SMALL = (
     "dataset.num_normal=40",
@@ -38,6 +41,15 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(*overrides: str) -> Config:
     return load_config(compose("config", overrides=list(overrides)))
+
+
+def built_network(model: ModelConfig, approach: ApproachConfig, trainer: TrainerConfig) -> Network:
+    """Return the network of a run of seed 0, in a process set up as a run sets it up."""
+    from dxa_tbs.network import build_network  # here: many tests need no torch
+    from dxa_tbs.training.process import set_up_process
+
+    device, precision = set_up_process(trainer.device, trainer.precision, seed=0)
+    return build_network(model, approach, trainer, device=device, precision=precision, trained=None)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import SMALL
 
 from dxa_tbs.config import conf_dir
@@ -39,10 +40,8 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
             "optimizer.momentum: the option chosen for optimizer has no such",
         ),
         (["trainer.epochs=1.5"], "trainer.epochs=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
-        (
-            ["labels.rule=both"],
-            "labels.rule=both: Invalid value 'both', expected one of [binary, extremes, three_class]",
-        ),
+        (["labels.rule=both"], "labels.rule=both: Invalid value 'both', expected one of [binary, extremes]"),
+        (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
             "model=modle4: no such option: did you mean model4?; there are alexnet, densenet121, model1,",
@@ -103,6 +102,38 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
     done = dxa("train", "--config-dir", "my", "model=mine", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "dxa_tbs: conf/model/mine.yaml: filtres: no such setting: did you mean model.filters?\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "typed", "batch_size", "optimizer"),
+    [
+        ("defaults: [model4, _self_]\n", [], 48, {"lr": 0.0001, "momentum": 0.9}),
+        ("defaults: [model1, _self_]\n", [], 24, {"lr": 0.001, "momentum": 0.6}),
+        ("defaults: [model4, _self_]\n", ["optimizer=adamw"], 48, {"lr": 0.001}),
+        ("defaults: [model4, _self_]\n", ["optimizer.lr=0.5"], 48, {"lr": 0.5, "momentum": 0.9}),
+        ("defaults: [model4, _self_, override /recipe@_global_.recipe: model2_sgd]\n", [], 24, {"momentum": 0.7}),
+        ("defaults: [parent, _self_]\n", [], 48, {"lr": 0.0001, "momentum": 0.9}),
+        (
+            "defaults: [/schema/model@_here_: adhoc, _self_]\nweights: none\nfc_widths: [9]\n"
+            "input_mean: [0, 0, 0]\ninput_std: [1, 1, 1]\n",
+            [],
+            24,
+            {"lr": 0.0001, "momentum": 0.9},
+        ),
+    ],
+    ids=["of model4", "of model1", "adamw", "typed", "own recipe", "of one derived", "of none"],
+)
+def test_a_model_trains_with_the_settings_of_the_one_it_derives_from(
+    own: str, typed: list[str], batch_size: int, optimizer: dict[str, float], tmp_path: Path
+) -> None:
+    (tmp_path / "my/model").mkdir(parents=True)
+    (tmp_path / "my/model/parent.yaml").write_text("defaults: [model4, _self_]\nname: parent\n")
+    (tmp_path / "my/model/wide.yaml").write_text(f"{own}name: wide\nfilters: [4, 8]\n")
+    done = dxa("train", "--config-dir", "my", "model=wide", *typed, "--cfg", "job", cwd=tmp_path)
+    config = yaml.safe_load(done.stdout)
+    assert config["model"]["filters"] == [4, 8]
+    assert config["trainer"]["batch_size"] == batch_size
+    assert {key: config["optimizer"][key] for key in optimizer} == optimizer
 
 
 def test_help_shows_commands_groups_and_settings(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import composed
 from hydra import compose
 from omegaconf import OmegaConf
@@ -16,8 +17,13 @@ from omegaconf import OmegaConf
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.compose import load_config, take_over_training, to_plain
 from dxa_tbs.config import SCHEMAS, Config, conf_dir
-from dxa_tbs.data.prepare import USUAL_SUBGROUPS
+from dxa_tbs.data.cohort import ROI_COLUMNS
+from dxa_tbs.data.measures import MEASURES
+from dxa_tbs.data.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
+from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
+from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
+from dxa_tbs.runs.identity import flatten
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
@@ -36,6 +42,19 @@ model2,24,0.0001,0.7
 model3,24,0.001,0.9
 model4,48,0.0001,0.9
 """
+NOT_OF_THE_PROTOCOL = {
+    *("name", "seed", "split.seed", "evaluate", "output_root", "cache_dir", "model.name", "approach.name"),
+    *("model.filters", "model.fc_widths", "model.architecture", "model.weights"),  # whether it is the paper's network
+    *("preprocessing.region", "labels.permuted_seed"),  # controls, which stand in no table of the paper
+    "labels.normal_min_tbs",  # read by labels.rule=extremes alone
+    *(
+        "approach.cache_features",
+        "trainer.micro_batch_size",
+        "trainer.device",
+        "evaluation.shown_errors",
+    ),  # same results
+    "trainer.precision",  # has a mark of its own
+}
 
 
 def options(group: str) -> list[str]:
@@ -48,6 +67,22 @@ def test_every_option_composes_and_passes_the_checks(group: str, option: str) ->
     check_config(config)
     if group != "experiment":
         assert getattr(config, group).name == option
+
+
+@pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
+def test_each_of_the_fourteen_experiments_composes_to_what_is_stored(approach: str, model: str) -> None:
+    stored = yaml.safe_load((Path(__file__).parent / "golden/experiments.yaml").read_text(encoding="utf-8"))
+    assert len(stored) == 14
+    assert to_plain(composed(f"approach={approach}", f"model={model}")) == stored[f"{approach}/{model}"]
+
+
+@pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
+def test_the_papers_protocol_in_the_report_is_that_of_the_configuration(approach: str, model: str) -> None:
+    config = to_plain(composed(f"approach={approach}", f"model={model}"))
+    settings, papers = flatten(config), protocol(approach, model)
+    assert {key: settings[key] for key in papers} == papers
+    assert {key for key in settings.keys() - papers.keys() if key.split(".")[0] != "dataset"} <= NOT_OF_THE_PROTOCOL
+    assert is_papers_experiment(approach, config["model"])
 
 
 @pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])
@@ -108,7 +143,6 @@ def test_every_setting_is_read_somewhere() -> None:
         (["trainer.epochs=0"], "trainer.epochs=0"),
         (["optimizer.lr=0"], "optimizer.lr=0"),
         (["optimizer.momentum=1"], "optimizer.momentum=1"),
-        (["labels.rule=three_class"], "labels.rule=three_class"),
         (["labels.rule=extremes", "labels.normal_min_tbs=1.1"], "labels.normal_min_tbs=1.1"),
         (["dataset=table", "dataset.root="], "dataset.root is empty"),
         (["dataset=folder", "dataset.root=no/such/place"], "no/such/place"),
@@ -125,7 +159,7 @@ def test_every_setting_is_read_somewhere() -> None:
         (["dataset.tbs_reader_sd=nan"], "dataset.tbs_reader_sd=nan"),
         (["labels.rule=extremes", "dataset=folder", "dataset.root=."], "labels.rule=extremes"),
         (["dataset=folder", "dataset.root=.", "dataset.normal_folder=../x"], "dataset.normal_folder=../x"),
-        (["dataset.subgroups=[age,Patient_ID]"], "patient_id has a meaning of its own"),
+        (["dataset.subgroups=[age,Patient_ID]"], "patient_id is a name the results use themselves: rename the column"),
         (["~seed"], "seed is not set"),
         (["model.input_std=[0,1,1]"], "model.input_std=[0.0, 1.0, 1.0]: must be above 0"),
         (["model.input_std=[-1,1,1]"], "model.input_std=[-1.0, 1.0, 1.0]"),
@@ -138,6 +172,12 @@ def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[st
         check_config(composed(*overrides))
     assert key in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("column", sorted({*RESULT_COLUMNS, *NO_SUBGROUPS, *SPLIT_COLUMNS, *MEASURES, *ROI_COLUMNS}))
+def test_no_subgroup_may_have_the_name_of_a_column_that_the_results_use(column: str) -> None:
+    with pytest.raises(Refusal, match=rf"dataset\.subgroups=\['{column}'\]: {column} is a name the results use"):
+        check_config(composed("dataset=table", "dataset.root=.", f"dataset.subgroups=[{column}]"))
 
 
 def floats(section: object, prefix: str = "") -> dict[str, int]:

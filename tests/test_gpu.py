@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, composed, defaults_of
+from conftest import SMALL, built_network, composed, defaults_of
 from torch import nn
 
 from dxa_tbs import trial
@@ -18,7 +18,6 @@ from dxa_tbs.config import Config, Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.experiment import run_experiment
-from dxa_tbs.network import build_network
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib
 from dxa_tbs.training.fit import Epoch, Fitted
@@ -40,7 +39,7 @@ def configured(name: str, *typed: str, device: str = "cuda") -> Config:
 
 def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, trial.Step]:
     """Return network, images and step; the same for the same configuration."""
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 224, 224), dtype=np.uint8)
     learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
     samples = trial.take_samples(learner, np.arange(NUM_IMAGES), np.arange(NUM_IMAGES) % 2)
@@ -107,7 +106,7 @@ def test_bf16_passes_the_check_before_training(name: str) -> None:
     if torch.cuda.get_device_capability() < AMPERE:
         pytest.skip("this GPU has no bf16")
     config = configured(name, "trainer.precision=fp32")
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     assert disagreement(network.model, network.normalise, Precision.bf16) is None
     compute_exactly(Precision.fp32)
 
@@ -138,7 +137,7 @@ def memory_of(num_bytes: int) -> Iterator[None]:
 
 
 def train(config: Config, num_train: int, num_val: int) -> Fitted:
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     pixels = np.random.default_rng(0).integers(0, 256, (num_train + num_val, 224, 224), dtype=np.uint8)
     learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
     rows = np.arange(num_train), np.arange(num_train, num_train + num_val)

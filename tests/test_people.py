@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_tables import numbers, rebuild, store_run
+from test_tables import numbers, rebuild, store_metrics, store_run
 
 from dxa_tbs.report.build import make_documents
 from dxa_tbs.report.checklist import fill_checklist
 from dxa_tbs.report.gather import find_experiments
-from dxa_tbs.report.people import levels, publishable, read_who
-from dxa_tbs.runs.files import FAILED_JSON, read_csv, read_json, write_csv, write_json
+from dxa_tbs.report.people import RESULT_COLUMNS, levels, publishable, read_who
+from dxa_tbs.runs.files import FAILED_JSON, METRICS_JSON, read_csv, read_json, write_csv, write_json
 
 
 def test_a_small_level_cannot_be_found_by_subtraction() -> None:
@@ -114,3 +114,16 @@ def test_controls_stand_with_their_split_alone_each_with_its_own_images(tmp_path
     assert rows["row"].nunique() == 2
     assert rows["run"].nunique() == 2
     assert (rows["n"] == 181).all()
+
+
+@pytest.mark.parametrize("name", sorted(RESULT_COLUMNS))
+def test_an_old_subgroup_with_the_name_of_a_column_of_the_report_stays_readable(name: str, tmp_path: Path) -> None:
+    run_dir = store_run(tmp_path, "model=model1")
+    table = pd.read_csv(run_dir / "split.csv", keep_default_na=False)
+    write_csv(run_dir / "split.csv", table.assign(**{name: table.index % 2}))
+    store_metrics(run_dir, read_json(run_dir / METRICS_JSON))
+    rebuild(tmp_path)
+    groups = numbers(tmp_path, "subgroups")
+    assert set(groups["column"]) == {f"{name} (subgroup)"}
+    assert set(groups["group"]) == {0, 1}
+    assert numbers(tmp_path, "data_card").set_index("split").loc["test", "images"] == 181

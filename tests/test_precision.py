@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import composed
+from conftest import built_network, composed
 from torch import nn
 
 from dxa_tbs import trial
@@ -18,6 +18,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.network import build_network
 from dxa_tbs.training.batches import build_normalisation, cross_entropy
 from dxa_tbs.training.precision import choose_precision, is_channels_last, lowered, with_frozen_lowered
+from dxa_tbs.training.process import set_up_process
 from dxa_tbs.training.step_check import compare_steps, disagreement
 
 CPU = torch.device("cpu")
@@ -60,7 +61,7 @@ def test_scores_of_a_network_in_bf16_are_no_ties(typed: list[str]) -> None:
     config = composed(
         *typed, *(["model.weights=none"] if "model=model3" not in typed else []), "trainer.precision=bf16"
     )
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     images = torch.rand(24, 3, 224, 224, generator=torch.Generator().manual_seed(0)).round(decimals=2)
     with torch.no_grad(), lowered(CPU, Precision.bf16):
         logits = network.model.eval()(images.to(memory_format=torch.channels_last))
@@ -80,7 +81,7 @@ class Cancels(nn.Sequential):
 
 
 def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -> None:
-    network = build_network(*settings("model=model3", "approach=adhoc"), seed=0, trained=None).model
+    network = built_network(*settings("model=model3", "approach=adhoc")).model
     before = copy.deepcopy(network.state_dict())
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -106,7 +107,7 @@ class DropsByType(nn.Dropout):
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "squeezenet"])
 def test_dropout_that_draws_by_type_is_not_taken_for_a_wrong_step(name: str) -> None:
     typed = (f"model={name}", "approach=full", "model.weights=none", "trainer.precision=fp32")
-    network = build_network(*settings(*typed), seed=0, trained=None)
+    network = built_network(*settings(*typed))
     for parent in list(network.model.modules()):
         for place, layer in parent.named_children():
             if isinstance(layer, nn.Dropout):
@@ -190,7 +191,7 @@ def textures(count: int) -> tuple[np.ndarray, np.ndarray]:
 def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Module]:
     """Train as a run does, 20 batches of 4; return the loss of each, and the network."""
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", f"trainer.precision={precision}")
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     pixels, labels = textures(20)
     learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
     samples = trial.take_samples(learner, np.arange(20), labels)
@@ -209,7 +210,7 @@ def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Modul
 @pytest.mark.parametrize("name", ["model1", "model3", pytest.param("model4", marks=pytest.mark.slow)])
 def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
-    plain = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    plain = built_network(config.model, config.approach, config.trainer)
     optimizer = torch.optim.SGD(plain.model.parameters(), lr=config.optimizer.lr, momentum=config.optimizer.momentum)
     pixels, labels = textures(20)
     expected = []
@@ -228,3 +229,25 @@ def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
         assert torch.allclose(ours, theirs, atol=2e-4)
     low, _ = losses_of_20_steps(name, "bf16")
     assert low == pytest.approx(expected, abs=0.03)
+
+
+def test_to_build_a_network_changes_nothing_of_the_process() -> None:
+    config = composed("model=model3", "trainer.device=cpu", "trainer.precision=fp32")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
+    try:
+        cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = False, True, True
+        torch.manual_seed(123)
+        build_network(config.model, config.approach, config.trainer, device=CPU, precision=Precision.fp32, trained=None)
+        assert (cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32) == (False, True, True)
+        assert torch.initial_seed() == 123
+    finally:
+        cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+def test_what_a_run_sets_for_its_process_is_set_in_one_place() -> None:
+    assert set_up_process("cpu", Precision.fp32, seed=7) == (CPU, Precision.fp32)
+    assert torch.initial_seed() == 7
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cuda.matmul.allow_tf32

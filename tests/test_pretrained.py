@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import composed
+from conftest import built_network, composed
 from torch import nn
 
 from dxa_tbs import network, trial
@@ -26,7 +26,7 @@ from dxa_tbs.models.pretrained import (
     last_layer,
 )
 from dxa_tbs.models.registry import count_parameters
-from dxa_tbs.network import Network, build_network
+from dxa_tbs.network import Network
 from dxa_tbs.training.batches import Normalisation, Samples
 from dxa_tbs.training.features import frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted
@@ -82,7 +82,7 @@ def run_head(
         "trainer.precision=fp32",
         *typed,
     )
-    built = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    built = built_network(config.model, config.approach, config.trainer)
     if network is not None:
         built.model.load_state_dict(network.state_dict())
     pixels, labels = striped(20)
@@ -233,7 +233,7 @@ def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: P
 def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
     config = composed("model=resnet18", "approach=head", "model.weights=none", "trainer.device=cpu")
     pixels, _ = striped(3)
-    network = build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+    network = built_network(config.model, config.approach, config.trainer)
     stem, _ = cut_at_dropout(network.model)
 
     def ask(
@@ -258,7 +258,7 @@ def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisat
 def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> None:
     def network(*typed: str) -> Network:
         config = composed("model.weights=none", "trainer.micro_batch_size=6", "trainer.device=cpu", *typed)
-        return build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+        return built_network(config.model, config.approach, config.trainer)
 
     with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
         network("model=resnet18", "approach=full")
@@ -280,7 +280,7 @@ def test_no_room_for_the_network_or_its_check_is_answered_in_one_line(
     config = composed("model=squeezenet", "approach=full", "model.weights=none", "trainer.device=cpu")
     config.trainer.precision = Precision.bf16
     with pytest.raises(Refusal, match=r"^the GPU has too little memory for squeezenet: use trainer\.device=cpu$"):
-        build_network(config.model, config.approach, config.trainer, seed=0, trained=None)
+        built_network(config.model, config.approach, config.trainer)
 
 
 def test_too_little_memory_names_the_size_to_try() -> None:

@@ -17,7 +17,7 @@ from sklearn import metrics
 from dxa_tbs.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
-from dxa_tbs.report.build import make_documents, write_tables
+from dxa_tbs.report.build import make_documents, write_report, write_tables
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.marks import marks_of, notes_of
 from dxa_tbs.report.paper import RESULTS
@@ -123,7 +123,9 @@ def numbers(root: Path, name: str) -> pd.DataFrame:
 
 
 def test_every_number_is_recomputed_from_predictions(outputs: Path) -> None:
-    for row in pd.concat([numbers(outputs, f"table_{name}") for name in ("iii", "iv", "v")]).to_dict("records"):
+    for row in pd.concat(
+        [numbers(outputs, name) for name in ("table_iii", "table_iv", "table_v", "other_experiments")]
+    ).to_dict("records"):
         run_dir = outputs / row["run"]
         repeats = [run_dir.parent / f"seed{seed}" for seed in range(3)] if row["seeds"] == 3 else [run_dir]
         of_each = []
@@ -162,7 +164,9 @@ def test_the_papers_values_stand_beside_ours(outputs: Path) -> None:
     printed = [31, 10, 129, 11, 0.884, 0.738, 0.928, 0.747, 0.936, 55.61]
     names = ["tp", "fp", "tn", "fn", "accuracy", "sensitivity", "specificity", "f1", "auc", "time_10_epochs_s"]
     assert [table.loc[("model4", name), "paper"] for name in names] == printed
-    assert table.loc["model3", "paper"].isna().all()  # a network of a paper's name with other filters
+    others = numbers(outputs, "other_experiments").set_index(["model", "metric"])
+    assert set(others.index.get_level_values("model")) == {"model3"}  # a paper's name with other filters
+    assert others[["paper", "difference"]].isna().all(axis=None)
     row = table.loc[("model4", "f1")]
     text = (outputs / "tables/table_v.md").read_text(encoding="utf-8")
     assert f"| {row['low']:.3f} to {row['high']:.3f} " in text
@@ -187,7 +191,7 @@ def test_counts_are_subtracted_only_where_as_many_images_were_tested(tmp_path: P
 
 
 def test_the_rows_are_in_the_papers_order_and_what_is_not_alike_is_marked(outputs: Path) -> None:
-    assert list(dict.fromkeys(numbers(outputs, "table_v")["model"])) == ["model1", "model3", "model4"]
+    assert list(dict.fromkeys(numbers(outputs, "table_v")["model"])) == ["model1", "model4"]
     table = numbers(outputs, "table_iii")
     assert list(dict.fromkeys(table["model"])) == ["vgg16", "squeezenet"]
     marks = table.set_index(["model", "metric"])["marks"].fillna("")
@@ -336,23 +340,57 @@ def test_cross_validations_of_other_folds_are_not_compared(tmp_path: Path) -> No
     assert numbers(tmp_path, "overview")["test_set"].nunique() == 2
 
 
-def test_a_twin_an_unreadable_run_and_one_of_ones_own_approach_are_named_and_counted_nowhere(tmp_path: Path) -> None:
+def test_a_twin_and_an_unreadable_run_are_named_and_counted_nowhere(tmp_path: Path) -> None:
     run_dir = store_run(tmp_path, "model=model1")
     twin = shutil.copytree(run_dir, run_dir.with_name("seed0-twin"))
     damaged = store_run(tmp_path, "model=model2")
     (damaged / METRICS_JSON).write_text("")
-    strange = store_run(tmp_path, "model=model3")
-    config = read_config(strange)
-    config["approach"]["name"] = "mine"
-    write_yaml(strange / CONFIG_YAML, config)
     text = rebuild(tmp_path)
     assert numbers(tmp_path, "table_v")["n"].unique().tolist() == [181]
     for line in (
         f"the same experiment as runs/phantom/adhoc/model1/seed0 again: {twin.relative_to(tmp_path).as_posix()}",
         "damaged: runs/phantom/adhoc/model2/seed0: metrics.json cannot be read",
-        "of an approach of your own, which no table of the paper has: runs/phantom/adhoc/model3/seed0",
     ):
         assert f"- {line}\n" in text
+
+
+def store_own_run(root: Path, *typed: str, **own: dict[str, Any]) -> Path:
+    """Store a run whose configuration has values that no option of conf/ gives: own=section: values."""
+    run_dir = store_run(root, *typed)
+    config = read_config(run_dir)
+    for section, values in own.items():
+        config[section] |= values
+    write_yaml(run_dir / CONFIG_YAML, config)
+    return run_dir
+
+
+def test_what_the_paper_does_not_have_stands_in_the_report_with_a_table_of_its_own(tmp_path: Path) -> None:
+    store_run(tmp_path, "model=model4")
+    store_own_run(tmp_path, "model=model1", model={"name": "wide", "filters": [8, 28]})
+    store_own_run(tmp_path, "model=resnet18", "approach=full", model={"name": "mine", "architecture": "mine"})
+    store_own_run(tmp_path, "model=squeezenet", "approach=full", approach={"name": "zeta"})
+    store_own_run(tmp_path, "model=vgg16", "approach=full", approach={"name": "partly"})
+    store_own_run(tmp_path, "model=alexnet", "approach=head", model={"name": "model4"})
+    text = write_report(tmp_path)
+    others = numbers(tmp_path, "other_experiments")
+    named = list(dict.fromkeys(zip(others["approach"], others["model"], strict=True)))
+    assert named == [
+        ("full", "mine"), ("head", "model4"), ("adhoc", "wide"), ("partly", "vgg16"), ("zeta", "squeezenet"),
+    ]  # fmt: skip
+    assert numbers(tmp_path, "table_v")["model"].unique().tolist() == ["model4"]
+    assert not (tmp_path / "tables/table_iii.csv").exists()
+    overview = numbers(tmp_path, "overview")["experiment"]
+    for name in ("overview", "operating_points"):
+        assert numbers(tmp_path, name)["experiment"].nunique() == 6
+    assert {"wide adhoc", "mine full", "vgg16 partly"} <= {name.rstrip("\u1d49") for name in overview}
+    assert len(numbers(tmp_path, "comparison_auc")) == 15
+    assert "## Other experiments" in text
+    assert "- cannot be read" not in text
+    assert "paper |" not in (tmp_path / "tables/other_experiments.md").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'data-name="other_experiments"' in page
+    for name in ("figure_4", "roc_curves", "forest_f1", "reliability", "decision_curve"):
+        assert (tmp_path / f"figures/{name}.png").is_file()
 
 
 def test_evaluations_of_two_runs_are_two_experiments(tmp_path: Path) -> None:
@@ -402,7 +440,7 @@ def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
         "evaluation.threshold=0.3", "preprocessing.fit=resize", "trainer.test_epoch=last", "labels.rule=extremes",
         "trainer.watched=originals", "augmentation.max_rotation_deg=45", "augmentation.copies_per_degraded=1",
         "optimizer.weight_decay=0.1", "model.input_std=[0.5,0.5,0.5]", "split=stratified", "optimizer=adamw",
-        "trainer.batch_size=8",
+        "trainer.batch_size=8", "split.train.normal=978",
     ],
 )  # fmt: skip
 def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: Path, typed: str) -> None:

@@ -28,7 +28,13 @@ from dxa_tbs.config import (
 )
 from dxa_tbs.errors import Refusal
 
-RESERVED = {"image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256", "source_sha256"}
+RESERVED = {  # columns of the cohort, of what a run writes, and of the report's tables: no subgroup may be called so
+    *("image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256", "source_sha256"),
+    *("roi_x0", "roi_y0", "roi_x1", "roi_y1"),
+    *("grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope"),
+    *("score", "tempered", "threshold", "call", "fold", "distance", "kind", "place", "file"),
+    *("dataset", "run", "patients", "images", "degraded"),
+}
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
 HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # further up than before the last layer
@@ -138,8 +144,6 @@ def _training_problems(config: Config) -> Iterator[str]:
 
 def _dataset_problems(config: Config) -> Iterator[str]:
     dataset, labels = config.dataset, config.labels
-    if labels.rule is LabelRule.three_class:
-        yield "labels.rule=three_class: the networks tell two classes only: use binary or extremes"
     if labels.rule is LabelRule.extremes and labels.normal_min_tbs <= labels.degraded_max_tbs:
         yield f"labels.normal_min_tbs={labels.normal_min_tbs}: must be above degraded_max_tbs={labels.degraded_max_tbs}"
     yield from _outside("labels.degraded_max_tbs", labels.degraded_max_tbs, *PLAUSIBLE_TBS)
@@ -153,8 +157,11 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield f"dataset.subgroups={dataset.subgroups}: names a column twice: drop one"
     if isinstance(dataset, FolderConfig) and named:
         yield f"dataset.subgroups={dataset.subgroups}: class folders have no columns: drop it, or use dataset=table"
-    if reserved := RESERVED & {name.lower() for name in dataset.subgroups}:
-        yield f"dataset.subgroups={dataset.subgroups}: {min(reserved)} has a meaning of its own: drop it"
+    if reserved := RESERVED & set(named):
+        yield (
+            f"dataset.subgroups={dataset.subgroups}: {min(reserved)} is a name the results use themselves: rename the "
+            "column in your table, or drop it here"
+        )
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
         if not re.fullmatch(r"\w[\w.-]*", text):
             yield f"{key}={text}: names a folder: use letters, digits, . - and _"

@@ -15,7 +15,6 @@ PLAUSIBLE_TBS = (0.3, 2.2)  # NHANES 2007-08, single vertebrae: 0.65 to 1.78
 class LabelRule(Enum):
     binary = "binary"
     extremes = "extremes"
-    three_class = "three_class"
 
 
 class LabelSource(Enum):

@@ -84,12 +84,16 @@ def run_experiment(config: Config, *, defaults: Mapping[str, Any] | None = None)
 
         with collector_paused():  # here, because they import torch
             from dxa_tbs.network import build_network
-            from dxa_tbs.training.device import measure_memory
+            from dxa_tbs.training.device import measure_gpu_memory
+            from dxa_tbs.training.process import set_up_process
 
-        measure_memory()
         with clock.part("prepare_s"):
+            device, precision = set_up_process(config.trainer.device, config.trainer.precision, seed=config.seed)
             trained = source / "model.pt" if source else None
-            network = build_network(config.model, config.approach, config.trainer, seed=config.seed, trained=trained)
+            network = build_network(
+                config.model, config.approach, config.trainer, device=device, precision=precision, trained=trained
+            )
+            measure_gpu_memory(device)
         data = _load(config, cohort, source)
         with claim_run(run_dir, to_plain(config), made_from) as is_to_do:
             if is_to_do:
@@ -173,8 +177,11 @@ def _fill(
     """Train, if no source gives the weights, and test; write the folder; return what metrics.json says of it."""
     from dxa_tbs import trial
     from dxa_tbs.training.checkpoint import save_weights
+    from dxa_tbs.training.device import describe_device
 
-    environment = describe_software() | network.environment  # now: what it cannot find must not cost a trained run
+    environment = describe_software() | describe_device(
+        network.device, network.precision.value
+    )  # now: what it cannot find must not cost a trained run
     environment |= {"started": utc_now(), "study_sha256": plan_sha256(Path(config.output_root, config.name))}
     write_csv(run_dir / "layers.csv", pd.DataFrame(network.layers))
     write_csv(run_dir / "measures.csv", data.measures)

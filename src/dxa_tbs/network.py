@@ -27,9 +27,8 @@ from dxa_tbs.models.weights import find_weights, load_backbone
 from dxa_tbs.runs.files import sha256_of_file
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
-from dxa_tbs.training.device import choose_device, describe_device, keep_freed_memory, measure_gpu_memory
-from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory, release_memory
-from dxa_tbs.training.precision import choose_precision, compute_exactly, is_channels_last
+from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
+from dxa_tbs.training.precision import is_channels_last
 from dxa_tbs.training.step_check import disagreement
 
 log = logging.getLogger("dxa_tbs.network")
@@ -55,10 +54,6 @@ class Network:
         return self.normalise.scale_C.device
 
     @property
-    def environment(self) -> dict[str, Any]:
-        return describe_device(self.device, self.precision.value)
-
-    @property
     def state(self) -> dict[str, torch.Tensor]:
         """Return weights and buffers, on the CPU: a file of them is to be read where there is no GPU."""
         return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
@@ -74,28 +69,28 @@ class Network:
 
 
 def build_network(
-    model: ModelConfig, approach: ApproachConfig, trainer: TrainerConfig, *, seed: int, trained: Path | None
+    model: ModelConfig,
+    approach: ApproachConfig,
+    trainer: TrainerConfig,
+    *,
+    device: torch.device,
+    precision: Precision,
+    trained: Path | None,
 ) -> Network:
-    """Return the network on its device: initialised, or with the weights of a file.
+    """Return the network on its device: initialised from torch's global generator, or with the weights of a file.
 
     Args:
-        seed: of the initialisation.
+        device, precision: from `training.process.set_up_process`; where trainer.precision is auto, a precision in which
+            the network goes wrong is replaced by fp32.
         trained: model.pt of a finished run; None: initial weights, as `model` says.
 
     Raises:
-        Refusal: the device, or the weights, cannot be had, the GPU has no memory for them, or the micro-batches would
-            not be exact.
+        Refusal: the weights cannot be had, the GPU has no memory for them, or the micro-batches would not be exact.
     """
-    release_memory()
-    device = choose_device(trainer.device)
-    precision = choose_precision(trainer.precision, device)
-    compute_exactly(precision)
-    keep_freed_memory()
     initial = getattr(model, "weights", "none")
     path = None
     if isinstance(model, PretrainedConfig) and initial != "none" and trained is None:
         path = find_weights(model.architecture, initial)
-    torch.manual_seed(seed)
     network = build_model(model)
     weights: dict[str, Any] = {"initial": initial if isinstance(model, PretrainedConfig) else None}
     is_as_meant = not isinstance(model, PretrainedConfig) or initial != "none"
@@ -120,7 +115,6 @@ def build_network(
             checked = _checked(precision, trainer.precision, network, normalise)
             if checked is not precision:
                 precision, normalise = checked, _place(network, model, device, checked)
-    measure_gpu_memory(device)
     return Network(network, normalise, weights, is_as_meant, precision)
 
 
@@ -139,7 +133,6 @@ def _checked(precision: Precision, asked: Precision, network: nn.Module, normali
     if asked is not Precision.auto:
         raise Refusal(f"trainer.precision={asked.value}: not usable here: {wrong}: use fp32")
     log.warning("fp32, not %s: in %s one step comes out wrong: %s", precision.value, precision.value, wrong)
-    compute_exactly(Precision.fp32)
     return Precision.fp32
 
 

@@ -206,7 +206,7 @@ def _check_layers(found: Records) -> Iterator[str]:
     if any(int(size) < 1 for shape in table["output_shape"] for size in shape.split("x")):
         yield "holds a shape that is none"
     trainable, total = found[METRICS_JSON]["trainable_parameters"], sum(map(int, table["parameters"]))
-    is_whole = found[CONFIG_YAML]["approach"]["name"] != "head"
+    is_whole = "frozen_bn" not in found[CONFIG_YAML]["approach"]
     if trainable > total or (is_whole and trainable != total):
         yield "has other parameters than metrics.json says"
 

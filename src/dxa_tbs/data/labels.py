@@ -23,7 +23,6 @@ def label_tbs(tbs: np.ndarray, *, rule: LabelRule, degraded_max: float, normal_m
         degraded_max: the highest TBS that is Degraded; 1.200 in the paper.
         normal_min: the lowest TBS that is Normal under `extremes`.
     """
-    assert rule is not LabelRule.three_class, "refused before any data is read"
     lowest_normal = normal_min if rule is LabelRule.extremes else np.nextafter(degraded_max, np.inf)
     return np.select([tbs <= degraded_max, tbs >= lowest_normal], [float(DEGRADED), float(NORMAL)], default=np.nan)
 

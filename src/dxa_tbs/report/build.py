@@ -19,7 +19,16 @@ from dxa_tbs.report.sanity import SLOPE, Ground, controls_of_none, find_grounds,
 from dxa_tbs.report.verdict import choose, verdict
 from dxa_tbs.runs.files import write_csv, write_text
 
-PAPERS = ("primary.*", "table_*", "comparison_*", "stability.*", "sanity*", "against_slope*", "all.md")
+PAPERS = (
+    "primary.*",
+    "table_*",
+    "other_experiments.*",
+    "comparison_*",
+    "stability.*",
+    "sanity*",
+    "against_slope*",
+    "all.md",
+)
 FURTHER = ("overview", "operating_points", "calibration", "reliability", "decision_curve", "tbs_bands", "subgroups",
            "errors", "runs", "data_card", "environment")  # fmt: skip
 FIGURES = ("figure_[1-4].*", "roc_curves.*", "forest_f1.*", "reliability.*", "decision_curve.*")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,16 @@ from dxa_tbs.report.runs import Experiment
 from dxa_tbs.runs.files import read_csv
 
 APPROACHES = {"full": "1: retrained whole", "head": "2: last layer retrained", "adhoc": "3: ad hoc"}
-COLOURS = dict(zip(APPROACHES, PALETTE, strict=False))
 MIN_F1 = 0.7  # of the paper's Fig. 4
 BAND_RESAMPLES = 400
 MAX_COLUMNS = 5
 HALVES = (0, 0.5, 1)
+
+
+def approaches_of(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Return the colour of each approach: the paper's three always have theirs, the user's own follow by name."""
+    own = sorted({one.approach for one in experiments} - APPROACHES.keys())
+    return dict(zip([*APPROACHES, *own], itertools.cycle(PALETTE), strict=False))
 
 
 def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
@@ -38,16 +44,18 @@ def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Seq
         (title(one), one.approach, one.estimates["sensitivity"].value, one.estimates["f1"].value, _time_s(one))
         for one in experiments
     ]
+    colours = approaches_of(experiments)
     figure, places = new_figure(11.0, 5.6, columns=2)
     both = [[point for point in points if point[3] > MIN_F1] for points in (ours, printed)]
     reach = [[point[2] for shown in both for point in shown], [point[3] for shown in both for point in shown]]
     for axes, shown, points, name in zip(places, both, (ours, printed), ("ours", "the paper, as printed"), strict=True):
-        _bubbles(axes, shown)
+        _bubbles(axes, shown, colours)
         axes.set_title(f"{name}: {len(shown)} of {len(points)} with F1 above {MIN_F1}", fontsize=11)
         limits = [(min(values) - 0.03, max(values) + 0.03) for values in reach]
         axes.set(xlabel="sensitivity", ylabel="F1-score", xlim=limits[0], ylim=limits[1])
-    for approach, colour in COLOURS.items():
-        places[0].scatter([], [], s=60, color=colour, alpha=0.6, label=f"approach {APPROACHES[approach]}")
+    for approach, colour in colours.items():
+        label = f"approach {APPROACHES.get(approach, approach)}"
+        places[0].scatter([], [], s=60, color=colour, alpha=0.6, label=label)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     save(figure, folder / "figure_4", marks=[*marks, "diameter: time of ten epochs, within each panel; x: not timed"])
 
@@ -55,7 +63,8 @@ def draw_figure_4(folder: Path, experiments: Sequence[Experiment], *, marks: Seq
 def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
     """Draw each experiment's test ROC curve, mean over seeds, with its bootstrap band; each approach begins a row."""
     both = [one for one in experiments if len(np.unique(one.scored.labels)) == 2]  # one class alone has no curve
-    by_approach = ([one for one in both if one.approach == name] for name in APPROACHES)
+    colours = approaches_of(experiments)
+    by_approach = ([one for one in both if one.approach == name] for name in colours)
     shown = [part[place : place + MAX_COLUMNS] for part in by_approach for place in range(0, len(part), MAX_COLUMNS)]
     if not shown:
         return
@@ -69,7 +78,7 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
             axes.set_axis_on()
             scored = experiment.scored
             curve, low, high = roc_band(scored, resamples=BAND_RESAMPLES)
-            colour = COLOURS[experiment.approach]
+            colour = colours[experiment.approach]
             axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
             axes.fill_between(GRID, low, high, color=colour, alpha=0.25, linewidth=0)
             axes.plot(GRID, curve, color=colour, linewidth=1.6)
@@ -89,10 +98,11 @@ def draw_roc_curves(folder: Path, experiments: Sequence[Experiment], *, marks: S
 def draw_forest(folder: Path, experiments: Sequence[Experiment], *, marks: Sequence[str]) -> None:
     """Draw F1 with its 95 % interval, by approach and value, the paper's value beside it."""
     printed = {(table.approach, model): row.f1 for table in RESULTS for model, row in table.rows.items()}
-    order = sorted(experiments, key=lambda one: (list(APPROACHES).index(one.approach), -one.estimates["f1"].value))
+    colours = approaches_of(experiments)
+    order = sorted(experiments, key=lambda one: (list(colours).index(one.approach), -one.estimates["f1"].value))
     figure, (axes,) = new_figure(7.5, 1.6 + 0.32 * len(order))
     for place, experiment in enumerate(order):
-        estimate, colour = experiment.estimates["f1"], COLOURS[experiment.approach]
+        estimate, colour = experiment.estimates["f1"], colours[experiment.approach]
         axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2)
         axes.plot(estimate.value, place, "o", color=colour, markersize=6)
         if experiment.is_papers:
@@ -149,16 +159,16 @@ def _time_s(experiment: Experiment) -> float:
     return float(np.mean(experiment.times_s)) if experiment.times_s.size else math.nan
 
 
-def _bubbles(axes: Axes, points: Sequence[tuple[str, str, float, float, float]]) -> None:
+def _bubbles(axes: Axes, points: Sequence[tuple[str, str, float, float, float]], colours: Mapping[str, str]) -> None:
     times = [time for *_, time in points if not math.isnan(time)]
     longest = max(times, default=1.0)
     for place, (name, approach, sensitivity, f1, time) in enumerate(sorted(points, key=lambda point: -point[3])):
         diameter_pt = 8.0
         if math.isnan(time):
-            axes.plot(sensitivity, f1, "x", color=COLOURS[approach], markersize=diameter_pt)
+            axes.plot(sensitivity, f1, "x", color=colours[approach], markersize=diameter_pt)
         else:
             diameter_pt = 4 + 46 * time / longest
-            axes.scatter(sensitivity, f1, s=diameter_pt**2, color=COLOURS[approach], alpha=0.5, linewidth=0)
+            axes.scatter(sensitivity, f1, s=diameter_pt**2, color=colours[approach], alpha=0.5, linewidth=0)
             axes.plot(sensitivity, f1, ".", color="black", markersize=3)
         text = name if math.isnan(time) else f"{name}, {time:.0f} s"
         is_above = place % 2 == 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dxa_tbs.errors import Refusal
-from dxa_tbs.report.paper import RESULTS
+from dxa_tbs.report.paper import RESULTS, is_papers_experiment
 from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
 from dxa_tbs.runs.files import FAILED_JSON, read_json
 from dxa_tbs.runs.folder import find_runs
@@ -50,7 +50,7 @@ def find_experiments(root: Path) -> Found:
 
 
 def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Return the runs, and a line for each that is damaged or belongs to no table."""
+    """Return the runs, and a line for each that is damaged."""
     runs, left_out = [], []
     for run_dir in run_dirs:
         name = run_dir.relative_to(root).as_posix()
@@ -59,14 +59,11 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
             continue
         try:
             run = read_run(root, run_dir)
-            approach = run.config["approach"]["name"]
+            is_papers_experiment(run.config["approach"]["name"], run.config["model"])  # what all tables ask of a run
         except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
             left_out.append(f"cannot be read (of another version; {type(error).__name__}): {name}")
             continue
-        if approach in {table.approach for table in RESULTS}:
-            runs.append(run)
-        else:
-            left_out.append(f"of an approach of your own, which no table of the paper has: {name}")
+        runs.append(run)
     return runs, left_out
 
 
@@ -91,12 +88,18 @@ def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
     return {digest: f"{name} {digest[:4]}" if name in several else name for digest, name in datasets.items()}
 
 
-def _papers_place(experiment: Experiment) -> tuple[int, int, str, str]:
-    """Return where an experiment stands in the paper; other networks follow those of their approach."""
-    number = next(number for number, table in enumerate(RESULTS) if table.approach == experiment.approach)
-    models = list(RESULTS[number].rows)
-    place = models.index(experiment.model) if experiment.model in models else len(models)
-    return number, place, experiment.model, experiment.folder
+def _papers_place(experiment: Experiment) -> tuple[int, str, int, str, str]:
+    """Return where an experiment stands in the paper; other networks follow those of their approach.
+
+    Approaches that the paper does not have come last.
+    """
+    approaches = [table.approach for table in RESULTS]
+    number, place = len(approaches), 0
+    if experiment.approach in approaches:
+        number = approaches.index(experiment.approach)
+        models = list(RESULTS[number].rows)
+        place = models.index(experiment.model) if experiment.model in models else len(models)
+    return number, experiment.approach, place, experiment.model, experiment.folder
 
 
 def _missing(experiments: Sequence[Experiment]) -> list[str]:

@@ -55,7 +55,7 @@ def departures(experiment: Experiment) -> list[str]:
     settings, found = experiment.first.settings, []
     named = {"lr": "learning rate", "batch_size": "batch size", "watched": "watched validation images:"}
     for key, papers in protocol(experiment.approach, experiment.model).items():
-        section, name = key.split(".")
+        section, _, name = key.partition(".")
         ours = settings.get(key)
         of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # said already
         if ours != papers and not of_another_option:

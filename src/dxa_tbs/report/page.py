@@ -31,10 +31,10 @@ ALT_TEXTS = {
     "figure_2": "Fig. 2: training images beside their augmented copies",
     "figure_3": "Fig. 3: the layers of the ad hoc networks",
     "figure_4": "Fig. 4: sensitivity against F1-score, diameter by the time of ten epochs, ours and the paper's; the "
-    "numbers stand in Tables III to V",
-    "roc_curves": "Test ROC curves with 95 % bands, one panel per experiment; the areas stand in Tables III to V",
+    "numbers stand in the tables of results",
+    "roc_curves": "Test ROC curves with 95 % bands, one panel per experiment; the areas stand in the tables of results",
     "forest_f1": "F1-score of each experiment with its 95 % interval and the paper's value; the numbers stand in "
-    "Tables III to V",
+    "the tables of results",
     "reliability": "Reliability diagrams, one panel per experiment; the numbers stand in the table of bins",
     "decision_curve": "Decision curves, one panel per approach; the numbers stand in the table of net benefit",
 }
@@ -54,7 +54,7 @@ class Section:
 SECTIONS = (
     Section("overview", "All experiments", ("forest_f1",), ("primary", "overview"), True),
     Section("sanity", "Against simple baselines", (), ("sanity", "against_slope"), True),
-    Section("paper", "The paper's tables", (), ("table_",), True),
+    Section("paper", "The paper's tables", (), ("table_", "other_experiments"), True),
     Section("comparisons", "Comparisons", ("roc_curves",), ("comparison_", "stability")),
     Section("operating", "Operating points", ("decision_curve",), ("operating_points", "decision_curve")),
     Section("calibration", "Calibration", ("reliability",), ("calibration", "reliability")),

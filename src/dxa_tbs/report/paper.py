@@ -92,11 +92,13 @@ RESULTS = (
         },
     ),
 )
+CLASSES = ("normal", "degraded")
 _EVERYWHERE = {
     "labels.rule": "binary",
     "labels.degraded_max_tbs": 1.2,
     "preprocessing.fit": "crop",
     "split.name": "table1",
+    **{f"split.{split}.{name}": TABLE_I[split][f"{name}_original"] for split in TABLE_I for name in CLASSES},
     "augmentation.name": "paper",
     "augmentation.copies_per_normal": 0.2298,
     "augmentation.copies_per_degraded": 3.804,
@@ -117,6 +119,7 @@ _EVERYWHERE = {
 _PRETRAINED = {
     "model.weights": "imagenet",
     "model.dropout": 0.4,
+    "model.backbone_dropout": 0.0,
     "model.input_mean": [0.485, 0.456, 0.406],
     "model.input_std": [0.229, 0.224, 0.225],
     "trainer.patience": None,
@@ -146,12 +149,14 @@ def protocol(approach: str, model: str) -> dict[str, Any]:
     return _EVERYWHERE | _APPROACHES[approach] | _MODELS.get(model, {})
 
 
-def is_papers_network(model: dict[str, Any]) -> bool:
-    """Return whether the settings of a model are those of the paper's network of that name."""
-    if "architecture" in model:
-        return bool(model["architecture"] == model["name"])
-    architecture = TABLE_II.get(model["name"])
-    return architecture is not None and (tuple(model["filters"]), tuple(model["fc_widths"])) == (
-        architecture.filters,
-        architecture.fc_widths,
+def is_papers_experiment(approach: str, model: dict[str, Any]) -> bool:
+    """Return whether the paper has a network of this name and these layers in this approach."""
+    name = model["name"]
+    if not any(table.approach == approach and name in table.rows for table in RESULTS):
+        return False
+    if name not in TABLE_II:
+        return bool(model.get("architecture") == name)
+    return (tuple(model.get("filters", ())), tuple(model.get("fc_widths", ()))) == (
+        TABLE_II[name].filters,
+        TABLE_II[name].fc_widths,
     )

@@ -12,20 +12,28 @@ from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of, unit
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
-EXPLANATION = (
+COLUMNS = (
     "ours: at threshold 0.5, unless a note says another. AUC: of the scores; AUC of calls: balanced accuracy, "
-    "(sensitivity + specificity) / 2; the AUC that the paper prints stands in the column whose arithmetic it follows.",
+    "(sensitivity + specificity) / 2"
+)
+INTERVALS = (
     "95 % interval, one training: other {units}. Wilson (proportions), MOVER from Wilson's limits (F1, balanced "
     "accuracy, MCC), DeLong on the logit scale or, near 1, Newcombe's method 5 (AUC). Several seeds or folds: other "
-    "trainings too, by the delta method with what training adds; these networks: without it.",
+    "trainings too, by the delta method with what training adds; these networks: without it."
+)
+SIZES = "n in a cell: seeds averaged; column n: test images."
+EXPLANATION = (
+    f"{COLUMNS}; the AUC that the paper prints stands in the column whose arithmetic it follows.",
+    INTERVALS,
     "95 % of that: interval of the difference of two independent test sets. The paper trained once: how much another "
     "training of theirs would differ is not known, and not in it. Counts are subtracted where as many images of the "
-    "class were tested. n in a cell: seeds averaged; column n: test images.",
+    f"class were tested. {SIZES}",
 )
+OTHERS_EXPLANATION = (f"Experiments that the paper does not have. {COLUMNS}.", INTERVALS, SIZES)
 
 
 def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) -> list[Document]:
-    """Return Tables I to V, those of which there is a run."""
+    """Return Tables I to V, those of which there is a run, and the results of all other experiments."""
     first, second = tables.table_1(experiments), tables.table_2(experiments)
     heading = "Table I. Number of original and augmented samples for each class: ours (paper)"
     documents = [Document("table_i", heading, first, tables.print_table_1(first), banner)]
@@ -33,17 +41,26 @@ def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) ->
         heading = "Table II. Ad hoc architectures and hyperparameters (approach 3)"
         documents.append(Document("table_ii", heading, second, tables.print_table_2(second), []))
     for table in RESULTS:
-        chosen = [one for one in experiments if one.approach == table.approach]
-        if not chosen:
-            continue
-        numbers = tables.results(table, chosen)
-        letters = [letter for one in chosen for letter in time_marks_of(one)]
-        explained = [text.format(units=units_of(chosen)) for text in EXPLANATION]
-        notes = [*banner, *explained] + ([legend(letters)] if letters else [])
-        notes += [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
-        name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
-        documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))
+        chosen = [one for one in experiments if one.approach == table.approach and one.is_papers]
+        if chosen:
+            name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
+            numbers = tables.results(table, chosen)
+            notes = [*banner, *_notes(chosen, EXPLANATION)]
+            documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))
+    if others := [one for one in experiments if not one.is_papers]:
+        numbers = tables.other_results(others)
+        notes = [*banner, *_notes(others, OTHERS_EXPLANATION)]
+        printed = tables.print_results(numbers)
+        documents.append(Document("other_experiments", "Other experiments", numbers, printed, notes))
     return documents
+
+
+def _notes(chosen: Sequence[Experiment], explanation: Sequence[str]) -> list[str]:
+    """Return what stands below a table of results."""
+    letters = [letter for one in chosen for letter in time_marks_of(one)]
+    explained = [text.format(units=units_of(chosen)) for text in explanation]
+    of_runs = [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
+    return explained + ([legend(letters)] if letters else []) + of_runs
 
 
 def comparison_documents(

@@ -15,6 +15,10 @@ from dxa_tbs.runs.files import read_csv
 MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
 NO_SUBGROUPS = ("image_id", "patient_id", "split", "label", "tbs", "origin", "sha256")
 AGE_EDGES = (50, 60, 70, 80)
+RESULT_COLUMNS = {  # of the report's own; versions up to 0.1.0 let a subgroup be called so
+    *("score", "tempered", "threshold", "call", "fold", "dataset", "run", "patients", "images", "degraded"),
+    *("grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope"),
+}
 FEW = 5  # so many different numbers are codes
 
 
@@ -24,8 +28,12 @@ def knows_patients(config: Mapping[str, Any]) -> bool:
 
 
 def read_who(run_dir: Path) -> pd.DataFrame:
-    """Return split.csv; a subgroup column with blanks is of numbers if all else in it is, and truth values are text."""
+    """Return split.csv; a subgroup column with blanks is of numbers if all else in it is, and truth values are text.
+
+    A subgroup that has the name of one of the report's own columns is called `<name> (subgroup)`.
+    """
     table = read_csv(run_dir / "split.csv")
+    table = table.rename(columns={name: f"{name} (subgroup)" for name in RESULT_COLUMNS})
     for name in table.columns.difference(NO_SUBGROUPS):
         if table[name].dtype == bool:
             table[name] = table[name].map(str)

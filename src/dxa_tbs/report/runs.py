@@ -21,7 +21,7 @@ from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
-from dxa_tbs.report.paper import is_papers_network
+from dxa_tbs.report.paper import is_papers_experiment
 from dxa_tbs.report.people import knows_patients, read_who
 from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, sha256_of_table
 from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
@@ -139,7 +139,7 @@ class Experiment:
 
     @property
     def is_papers(self) -> bool:
-        return is_papers_network(self.first.config["model"])
+        return is_papers_experiment(self.approach, self.first.config["model"])
 
     @property
     def auc_of_each(self) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.figures import COLOURS, HALVES, MAX_COLUMNS
+from dxa_tbs.report.figures import HALVES, MAX_COLUMNS, approaches_of
 from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
 
@@ -25,6 +25,7 @@ def draw_reliability(
     shown = [one for one in experiments if not bins.empty and (bins["run"] == one.folder).any()]
     if not shown:
         return
+    colours = approaches_of(experiments)
     columns = min(MAX_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, places = new_figure(2.6 * columns + 0.3, 3.0 * rows + 0.4, rows=rows, columns=columns)
@@ -33,7 +34,7 @@ def draw_reliability(
     for axes, one in zip(places, shown, strict=False):
         part = bins[bins["run"] == one.folder]
         errors = [part["value"] - part["low"], part["high"] - part["value"]]
-        colour = COLOURS[one.approach]
+        colour = colours[one.approach]
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         axes.errorbar(part["mean_score"], part["value"], errors, fmt="o", color=colour, markersize=4, linewidth=1)
         for row in part.itertuples():

@@ -14,7 +14,7 @@ from dxa_tbs.evaluation.rates import counts
 from dxa_tbs.report.against_paper import printed_estimates, subtract_printed
 from dxa_tbs.report.documents import ABSENT
 from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
-from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, ResultsTable, protocol
+from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.runs.identity import flatten
 
@@ -38,24 +38,32 @@ DECIMALS = {"tp": 0, "fp": 0, "tn": 0, "fn": 0, TIME: 2}  # all others: 3, as in
 
 
 def results(table: ResultsTable, experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Return one row per experiment of the table's approach and column of the paper's, the printed value beside ours.
+    """Return one row per experiment that the table has and column of the paper's, the printed value beside ours.
 
     Columns: model, number, run, seeds, n, metric, value, low, high, method, low and high of these trained networks on
     other patients, sd (over seeds), averaged, paper, difference with its own low and high, marks.
     """
-    chosen = [experiment for experiment in experiments if experiment.approach == table.approach]
-    return pd.DataFrame([row for experiment in chosen for row in _rows(table, experiment)])
+    chosen = [one for one in experiments if one.approach == table.approach and one.is_papers]
+    return pd.DataFrame([row for one in chosen for row in _rows(one, table.rows[one.model])])
+
+
+def other_results(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return the same rows for the experiments that the paper does not have, with their approach."""
+    return pd.DataFrame(
+        [{"approach": one.approach} | row for one in experiments if not one.is_papers for row in _rows(one, None)]
+    )
 
 
 def print_results(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `results` as they are printed: for each experiment lines of ours, the paper's and the difference."""
+    """Return results as they are printed: for each experiment lines of ours, the paper's and the difference."""
     lines = []
     for run, rows in frame.groupby("run", sort=False):
         first = rows.iloc[0]
         seeds = int(first["seeds"])
         cells = {row["metric"]: row for row in rows.to_dict("records")}
+        name = f"{first['model']} {first['approach']}" if "approach" in first else first["model"]
         number = f" ({first['number']})" if first["number"] > 1 else ""
-        head = {"Model": f"{first['model']}{number}", "n": str(first["n"])}
+        head = {"Model": f"{name}{number}", "n": str(first["n"])}
         ours = "ours" if seeds == 1 else f"ours, mean of {seeds} seeds"
         lines.append(head | {"": ours} | {name: _ours(cells[name], name) for name in COLUMNS} | {"Run": run})
         lines.append({"": "95 % interval"} | {name: _interval(cells[name], "low", "high") for name in COLUMNS})
@@ -157,8 +165,8 @@ def print_table_2(frame: pd.DataFrame) -> pd.DataFrame:
     return printed.reset_index(drop=True).rename(columns=lambda name: name.replace("model", "Model "))
 
 
-def _rows(table: ResultsTable, experiment: Experiment) -> list[dict[str, object]]:
-    row = table.rows[experiment.model] if experiment.is_papers else None
+def _rows(experiment: Experiment, row: PrintedRow | None) -> list[dict[str, object]]:
+    """Return a row per metric; `row` is what the paper prints, if it has this experiment."""
     printed = {} if row is None else printed_estimates(row)
     scored, times = experiment.scored, experiment.times_s
     cells = counts(scored.labels, scored.calls)
