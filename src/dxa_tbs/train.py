@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.cli import one_line_refusals, print_refusal, refuse_empty_sweeps
@@ -56,7 +56,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
             raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
     check_recipe(overrides)
     groups = ("model", "approach", "split", "augmentation", "optimizer")
-    check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
+    check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
         from dxa_tbs import records, verification
 
@@ -74,7 +74,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
 
 
 def main() -> None:
-    with one_line_refusals():
+    with one_line_refusals(sys.argv[1:]):
         refuse_empty_sweeps(sys.argv[1:])
         run_job()
 
