@@ -242,6 +242,35 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     assert shown == ["model1", "model2", "model3", "model4"]
 
 
+SHOW = """
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Show(Callback):
+    def on_job_end(self, config, job_return, **kwargs):
+        with Path("returned.txt").open("a") as file:
+            file.write(f"{job_return.return_value!r}\\n")
+"""
+
+
+@pytest.mark.slow
+def test_a_sweeper_gets_the_watched_loss_of_the_tested_epoch_also_of_a_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "show.py").write_text(SHOW)
+    sweep = ["-m", *SMALL[:-2], "trainer.device=cpu", "trainer.epochs=3", "seed=0,1"]
+    callback = "+hydra.callbacks.show._target_=show.Show"
+    for _ in range(2):  # the second time both are finished
+        done = dxa("train", *sweep, callback, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("skipped, finished already") == 2
+    expected = []
+    for run_dir in sorted(path.parent for path in (tmp_path / "outputs").rglob("metrics.json")):
+        history = pd.read_csv(run_dir / "history.csv").set_index("epoch")
+        expected.append(history.loc[json.loads((run_dir / "metrics.json").read_text())["tested_epoch"], "watched_loss"])
+        assert expected[-1] == history["watched_loss"].min()
+    returned = [float(line) for line in (tmp_path / "returned.txt").read_text().splitlines()]
+    assert returned == pytest.approx(expected * 2)
+
+
 @pytest.mark.slow
 def test_all_ten_pretrained_experiments_in_one_sweep(tmp_path: Path) -> None:
     networks = ("resnet18", "alexnet", "vgg16", "densenet121", "squeezenet")

@@ -36,7 +36,7 @@ ALLOWED = {  # room: what else of ours it may import
     "outcome": {"config", "data", "evaluation", "records", "report"},
     "experiment": {"clock", "compose", "config", "data", "environment", "evaluation", "imports", "logs", "network"}
     | {"outcome", "records", "study_plan", "training", "trial", "verification"},
-    "train": {"cli", "checks", "compose", "config", "imports", "records", "experiment", "verification"},
+    "train": {"cli", "checks", "compose", "config", "imports", "outcome", "records", "experiment", "verification"},
     "tables": {"cli", "report"},
     "reproduce": {"cli", "checks", "compose", "config", "experiment", "records", "report"},
     "plan": {"cli", "records", "study_plan"},

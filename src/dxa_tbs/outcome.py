@@ -36,6 +36,18 @@ def threshold_of(run_dir: Path) -> float:
     return best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
 
 
+def watched_loss(run_dir: Path) -> float | None:
+    """Return the watched validation loss of the tested epoch of a finished run; None for an evaluation, which has none.
+
+    In the history of version 0.1.0 it is called val_loss.
+    """
+    if not (run_dir / "history.csv").is_file():
+        return None
+    history = records.read_table(run_dir / "history.csv").set_index("epoch")
+    tested = history.loc[records.read_json(run_dir / records.METRICS)["tested_epoch"]]
+    return float(tested["watched_loss" if "watched_loss" in tested else "val_loss"])
+
+
 def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
     """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
 
