@@ -1,10 +1,11 @@
 # make demo: set up, run the main job on synthetic images, print its table.   make test: set up, lint, types, tests.
+# make golden: write the tables and configurations that tests compare with anew. Read the diff before you commit.
 # make gpu: on a machine with a GPU, its tests and everything to be measured there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint gpu clean
+.PHONY: setup demo test lint golden gpu clean
 
 setup: $(VENV)/installed
 
@@ -26,6 +27,9 @@ lint: setup
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+golden: setup
+	$(BIN)/python tests/golden.py
 
 gpu: setup
 	$(BIN)/python scripts/gpu.py

@@ -101,7 +101,76 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
     mine.write_text("defaults: [model4, _self_]\nname: mine\nfiltres: [4, 8]\n")
     done = dxa("train", "--config-dir", "my", "model=mine", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "dxa_tbs: conf/model/mine.yaml: filtres: no such setting: did you mean model.filters?\n"
+    assert done.stderr == "dxa_tbs: my/model/mine.yaml: model.filtres: no such setting: did you mean model.filters?\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "answer"),
+    [
+        (
+            "model/mine",
+            "defaults: [model4, _self_]\nname: mine\nfilters: abc",
+            "model.filters: abc: takes several values",
+        ),
+        (
+            "model/mine",
+            "defaults: [model4, _self_]\nname: mine\nfilters: [a]",
+            "model.filters[0]: Value 'a' of type 'str' could not be converted to Integer",
+        ),
+        (
+            "model/mine",
+            "defaults: [modle4, _self_]\nname: mine",
+            "defaults: model=modle4: no such option: did you mean",
+        ),
+        (
+            "model/mine",
+            "name: mine\nfilters: [4]",
+            "model.filters: no such setting: what its defaults name for model has",
+        ),
+        ("model/mine", "defaults: foo\nname: mine", "defaults must be a list (got str): such as defaults: [model4,"),
+        ("model/mine", "name: mine\nfilters: [4", "line 3: expected ',' or ']'"),
+        (
+            "dataset/mine",
+            "defaults: [table, _self_]\nname: mine\nroot: .\nlabel_from: both",
+            "dataset.label_from: Invalid value 'both', expected one of [auto, tbs, label]",
+        ),
+        (
+            "experiment/mine",
+            "# @package _global_\ntrainer: {epochs: 1.5}",
+            "trainer.epochs: Value '1.5' of type 'float' could not be converted to Integer",
+        ),
+        (
+            "experiment/mine",
+            "# @package _global_\ntrainr: {epochs: 2}",
+            "trainr: no such setting: did you mean trainer?",
+        ),
+        ("experiment/mine", "# @package _global_\ntrainer: 5", "trainer: 5: takes settings below it"),
+        (
+            "experiment/mine",
+            "# @package _global_\ndefaults: [override /modell: model1]",
+            "defaults: override modell: no such group: did you mean model?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("flag", [["--config-dir", "my"], ["--config-dir=my"]], ids=["apart", "joined"])
+def test_what_is_wrong_in_a_file_of_ones_own_names_the_file(
+    file: str, text: str, answer: str, flag: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / f"my/{file}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{text}\n")
+    done = dxa("train", *flag, file.replace("/", "="), cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"my/{file}.yaml" in line.split(": ")[1]
+    assert answer in line
+
+
+def test_a_file_of_ones_own_that_sets_no_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my/model").mkdir(parents=True)
+    (tmp_path / "my/model/mine.yaml").write_text("")
+    done = dxa("train", "--config-dir", "my", "model=mine", cwd=tmp_path)
+    assert done.stderr == "dxa_tbs: model.name is not set by model=mine: in a file of your own write name: mine\n"
 
 
 @pytest.mark.parametrize(
@@ -171,6 +240,35 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     lines = (tmp_path / "outputs/tables/table_v.md").read_text(encoding="utf-8").splitlines()
     shown = [line.split("|")[1].strip() for line in lines if line.startswith("| model")]
     assert shown == ["model1", "model2", "model3", "model4"]
+
+
+SHOW = """
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Show(Callback):
+    def on_job_end(self, config, job_return, **kwargs):
+        with Path("returned.txt").open("a") as file:
+            file.write(f"{job_return.return_value!r}\\n")
+"""
+
+
+@pytest.mark.slow
+def test_a_sweeper_gets_the_watched_loss_of_the_tested_epoch_also_of_a_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "show.py").write_text(SHOW)
+    sweep = ["-m", *SMALL[:-2], "trainer.device=cpu", "trainer.epochs=3", "seed=0,1"]
+    callback = "+hydra.callbacks.show._target_=show.Show"
+    for _ in range(2):  # the second time both are finished
+        done = dxa("train", *sweep, callback, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("skipped, finished already") == 2
+    expected = []
+    for run_dir in sorted(path.parent for path in (tmp_path / "outputs").rglob("metrics.json")):
+        history = pd.read_csv(run_dir / "history.csv").set_index("epoch")
+        expected.append(history.loc[json.loads((run_dir / "metrics.json").read_text())["tested_epoch"], "watched_loss"])
+        assert expected[-1] == history["watched_loss"].min()
+    returned = [float(line) for line in (tmp_path / "returned.txt").read_text().splitlines()]
+    assert returned == pytest.approx(expected * 2)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.experiment import run_experiment
 from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.outcome import watched_loss
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.history import read_history
 from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, sha256_of_file, write_csv, write_json, write_yaml
@@ -401,3 +402,11 @@ def test_real_folds_are_pooled_in_the_tables(tmp_path: Path, cache_dir: Path) ->
     table = pd.read_csv(tmp_path / "tables/table_v.csv")
     assert table["n"].unique().tolist() == [36]
     assert table.set_index("metric").loc["tp", "value"] + table.set_index("metric").loc["fn", "value"] == 12
+
+
+def test_the_figure_for_a_sweeper_is_the_watched_loss_of_the_tested_epoch(finished: Path, tmp_path: Path) -> None:
+    history = pd.read_csv(finished / "history.csv")
+    assert watched_loss(finished) == pytest.approx(history["watched_loss"].iloc[0])
+    assert watched_loss(tmp_path) is None  # an evaluation
+    golden = Path(__file__).parent / "golden/outputs/phantom_text/adhoc/model1/seed0"  # of 0.1.0
+    assert watched_loss(golden) == pytest.approx(pd.read_csv(golden / "history.csv")["val_loss"].min())

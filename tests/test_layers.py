@@ -36,7 +36,7 @@ ALLOWED = {  # room: what else of ours it may import
     "outcome": {"config", "data", "evaluation", "runs", "report"},
     "experiment": {"clock", "compose", "config", "data", "environment", "evaluation", "imports", "logs", "network"}
     | {"outcome", "runs", "study_plan", "training", "trial", "verification"},
-    "train": {"cli", "checks", "compose", "config", "imports", "runs", "experiment", "verification"},
+    "train": {"cli", "checks", "compose", "config", "imports", "outcome", "runs", "experiment", "verification"},
     "tables": {"cli", "report"},
     "reproduce": {"cli", "checks", "compose", "config", "experiment", "runs", "report"},
     "plan": {"cli", "runs", "study_plan"},

@@ -52,18 +52,21 @@ def check_config(config: Config) -> None:
         raise Refusal(problem)
 
 
-def check_names(names: Mapping[str, str], choices: Mapping[str, str]) -> None:
+def check_names(names: Mapping[str, str | None], choices: Mapping[str, str]) -> None:
     """Refuse a configuration in which a group's `name` is not the option's: folders and tables go by it.
 
     Args:
-        names: group to the name its values carry.
+        names: group to the name its values carry; None: they carry none.
         choices: group to the option that was chosen.
 
     Raises:
         Refusal: names the group, and both.
     """
     for group, name in names.items():
-        if name != choices[group]:
+        option = choices[group]
+        if name is None:
+            raise Refusal(f"{group}.name is not set by {group}={option}: in a file of your own write name: {option}")
+        if name != option:
             raise Refusal(
                 f"{group}.name={name}: the option is called {choices[group]}: in a file of your own write name: "
                 f"{choices[group]}"

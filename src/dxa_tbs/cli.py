@@ -24,12 +24,17 @@ from dxa_tbs.config import SCHEMAS, Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
+IN_FILE = re.compile(r"In '([^']+/[^']+)': (.+)", re.DOTALL)  # Hydra's, of a file of a group
 TRACE = "HYDRA_FULL_ERROR"  # set to 1 by the user: Hydra's and our stack traces instead
 
 
 @contextlib.contextmanager
-def one_line_refusals() -> Iterator[None]:
-    """Print what a user gave wrong as one line on stderr and exit with status 1; faults of ours keep their trace."""
+def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
+    """Print what a user gave wrong as one line on stderr and exit with status 1; faults of ours keep their trace.
+
+    Args:
+        arguments: as typed; those that name folders of YAML files say which file is wrong.
+    """
     if os.environ.get(TRACE) == "1":
         yield
         return
@@ -40,9 +45,13 @@ def one_line_refusals() -> Iterator[None]:
         print_refusal(refusal)
         sys.exit(1)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        print(f"dxa_tbs: {explain(error)}", file=sys.stderr)
+        print(f"dxa_tbs: {explain(error, config_folders(arguments))}", file=sys.stderr)
         sys.exit(1)
     except ValueError as error:
+        if wrong := re.fullmatch(r"Invalid defaults list in '([^']+)', (.+)", str(error), re.DOTALL):
+            file = _file_of(wrong[1], config_folders(arguments))
+            print(f"dxa_tbs: {file}: {_first_line(wrong[2])}: such as defaults: [model4, _self_]", file=sys.stderr)
+            sys.exit(1)
         if "Config group override must be" not in str(error):
             raise
         print("dxa_tbs: a group cannot be null: choose one of its options (--help lists them)", file=sys.stderr)
@@ -71,8 +80,7 @@ def refuse_empty_sweeps(arguments: Sequence[str]) -> None:
     Raises:
         Refusal: names the setting.
     """
-    folders = [conf_dir(), *(Path(after) for flag, after in itertools.pairwise(arguments) if flag in CONFIG_DIR_FLAGS)]
-    folders += [Path(text.partition("=")[2]) for text in arguments if text.startswith("--config-dir=")]
+    folders = config_folders(arguments)
     for text in [text for text in arguments if "=" in text and not text.startswith("-")]:
         try:
             override = OverridesParser.create().parse_override(text)
@@ -89,8 +97,21 @@ def refuse_empty_sweeps(arguments: Sequence[str]) -> None:
             raise Refusal(f"{text}: holds no value, so nothing would be run: give one or more")
 
 
-def explain(error: Exception) -> str:
-    """Return one line that says what was typed wrong and what was probably meant."""
+def config_folders(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders that YAML files are taken from: that of the project, then the user's own."""
+    after_flag = [Path(after) for flag, after in itertools.pairwise(arguments) if flag in CONFIG_DIR_FLAGS]
+    joined = [Path(text.partition("=")[2]) for text in arguments if text.startswith("--config-dir=")]
+    return [conf_dir(), *after_flag, *joined]
+
+
+def explain(error: Exception, folders: Sequence[Path]) -> str:
+    """Return one line that says what was typed, or written in a file, wrong and what was probably meant.
+
+    Args:
+        folders: where YAML files are taken from.
+    """
+    if in_file := IN_FILE.match(str(error)):
+        return f"{_file_of(in_file[1], folders)}: {_wrong_in_file(in_file[1], in_file[2], folders)}"
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return (
@@ -117,12 +138,59 @@ def explain(error: Exception) -> str:
         if "is not a ListConfig" in str(causes[-1]):
             return f"{wrong[1]}: takes several values: give a list, such as [0.5,0.5,0.5]"
         return f"{wrong[1]}: {_first_line(causes[-1])}"
-    if in_file := re.search(r"In '([^']+)': .*?Key '([^']+)' not in '", text, re.DOTALL):
-        return f"conf/{in_file[1]}.yaml: {in_file[2]}: no such setting{_nearest(in_file[2], _all_keys())}"
     if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
         mark = causes[-1].problem_mark
         return f"{mark.name}, line {mark.line + 1}: {causes[-1].problem}"
     return _first_line(causes[0])
+
+
+def _wrong_in_file(config: str, text: str, folders: Sequence[Path]) -> str:
+    """Return what Hydra says of a file: the key, the value and what is allowed.
+
+    Args:
+        config: group/option.
+        text: of Hydra's error, all lines.
+    """
+    if missing := re.match(r"Could not load '(.+)/([^/']+)'", text):
+        options = sorted({path.stem for folder in folders for path in (folder / missing[1]).glob("*.yaml")})
+        near = _nearest(missing[2], options)
+        return f"defaults: {missing[1]}={missing[2]}: no such option{near}; there are {', '.join(options)}"
+    if unknown := re.match(r"Could not override '([^']+)'", text):
+        return f"defaults: override {unknown[1]}: no such group{_nearest(unknown[1], _groups())}"
+    _, _, problem = text.partition("raised while composing config:\n")
+    key = re.search(r"^ *full_key: (\S+)", text, re.MULTILINE)
+    if key and re.match(r"Key '[^']+' not in '", problem):
+        is_of_other = key[1] in _all_keys()
+        why = f": what its defaults name for {config.split('/')[0]} has none" if is_of_other else ""
+        return f"{key[1]}: no such setting{why or _nearest(key[1], _all_keys())}"
+    if "is not a ListConfig" in problem and key:
+        return f"{key[1]}: {_value_in(config, key[1], folders)}: takes several values: give a list, such as [8, 28]"
+    if of_section := re.match(r"Merge error: \w+ is not a subclass of (\w+?)Config\. value: (.*)", problem):
+        return (
+            f"{of_section[1].lower()}: {of_section[2]}: takes settings below it: write {of_section[1].lower()}: {{...}}"
+        )
+    return ": ".join([*([key[1]] if key else []), _first_line(problem or text)])
+
+
+def _value_in(config: str, key: str, folders: Sequence[Path]) -> Any:
+    """Return what a file says for a dotted key, whose first parts may be those of the file's package."""
+    path = next(path for folder in folders if (path := folder / f"{config}.yaml").is_file())
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for part in key.split("."):
+        found = found[part] if isinstance(found, dict) and part in found else found
+    return found
+
+
+def _file_of(config: str, folders: Sequence[Path]) -> str:
+    """Return the file that group/option was read from, one of ours as conf/<group>/<option>.yaml."""
+    for folder in folders:
+        if (folder / f"{config}.yaml").is_file():
+            return f"conf/{config}.yaml" if folder == conf_dir() else str(folder / f"{config}.yaml")
+    return f"{config}.yaml"
+
+
+def _groups() -> list[str]:
+    return [*SCHEMAS, "augmentation", "recipe", "experiment"]
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
@@ -145,5 +213,5 @@ def _all_keys() -> list[str]:
     return sorted({*walk(Config, ""), "recipe", "experiment"})
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception | str) -> str:
     return str(error).strip().splitlines()[0]

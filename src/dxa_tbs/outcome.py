@@ -15,7 +15,7 @@ from dxa_tbs.data.images import read_frame
 from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
-from dxa_tbs.runs.files import read_csv, write_csv
+from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, write_csv
 
 log = logging.getLogger("dxa_tbs.outcome")
 
@@ -34,6 +34,18 @@ def threshold_of(run_dir: Path) -> float:
     scored = read_csv(run_dir / "predictions.csv")
     val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
     return best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
+
+
+def watched_loss(run_dir: Path) -> float | None:
+    """Return the watched validation loss of the tested epoch of a finished run; None for an evaluation, which has none.
+
+    In the history of version 0.1.0 it is called val_loss.
+    """
+    if not (run_dir / "history.csv").is_file():
+        return None
+    history = read_csv(run_dir / "history.csv").set_index("epoch")
+    tested = history.loc[read_json(run_dir / METRICS_JSON)["tested_epoch"]]
+    return float(tested["watched_loss" if "watched_loss" in tested else "val_loss"])
 
 
 def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dxa_tbs.checks import check_config, check_names
 from dxa_tbs.cli import one_line_refusals, print_refusal, refuse_empty_sweeps
@@ -25,12 +25,16 @@ log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ unde
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-def run_job(cfg: DictConfig) -> None:
-    """Run one job; in a sweep a job that fails leaves the others alone, and the sweep ends with a non-zero status."""
+def run_job(cfg: DictConfig) -> float | None:
+    """Run one job; return what a sweeper minimises: the watched validation loss of the tested epoch.
+
+    In a sweep a job that fails leaves the others alone, and the sweep ends with a non-zero status.
+    """
     is_single = HydraConfig.get().mode == RunMode.RUN
-    failure: Exception | None = None
+    failure: Exception
     try:
-        _run(cfg, overrides=list(HydraConfig.get().overrides.task), framework=list(HydraConfig.get().overrides.hydra))
+        typed = HydraConfig.get().overrides
+        return _run(cfg, overrides=list(typed.task), framework=list(typed.hydra))
     except Refusal as refusal:
         if is_single:
             print_refusal(refusal)
@@ -42,8 +46,7 @@ def run_job(cfg: DictConfig) -> None:
             raise
         log.exception("failed")  # the launcher keeps it to itself until the end
         failure = error
-    if failure is not None:
-        raise _without_frames(failure)
+    raise _without_frames(failure)
 
 
 def _without_frames(error: Exception) -> Exception:
@@ -52,13 +55,13 @@ def _without_frames(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None:
+def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> float | None:
     for text in framework:
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
             raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
     check_recipe(overrides)
     groups = ("model", "approach", "split", "augmentation", "optimizer")
-    check_names({group: cfg[group].name for group in groups}, HydraConfig.get().runtime.choices)
+    check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
         from dxa_tbs import verification
 
@@ -71,12 +74,13 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> None
 
     with collector_paused():  # here, because it imports pandas: refusals answer at once
         from dxa_tbs.experiment import run_experiment
+        from dxa_tbs.outcome import watched_loss
 
-    run_experiment(config, defaults=default_settings(HydraConfig.get().runtime.choices))
+    return watched_loss(run_experiment(config, defaults=default_settings(HydraConfig.get().runtime.choices)))
 
 
 def main() -> None:
-    with one_line_refusals():
+    with one_line_refusals(sys.argv[1:]):
         refuse_empty_sweeps(sys.argv[1:])
         run_job()
 
