@@ -174,7 +174,9 @@ def _wrong_in_file(config: str, text: str, folders: Sequence[Path]) -> str:
 
 def _value_in(config: str, key: str, folders: Sequence[Path]) -> Any:
     """Return what a file says for a dotted key, whose first parts may be those of the file's package."""
-    path = next(path for folder in folders if (path := folder / f"{config}.yaml").is_file())
+    path = next((path for folder in folders if (path := folder / f"{config}.yaml").is_file()), None)
+    if path is None:  # from a folder of hydra.searchpath
+        return "one value"
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     for part in key.split("."):
         found = found[part] if isinstance(found, dict) and part in found else found
