@@ -36,7 +36,7 @@ MACHINE = """
 import json, platform, sys, torch
 from dxa_tbs.training.device import choose_device, describe_device
 from dxa_tbs.training.precision import choose_precision
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 device = choose_device(sys.argv[1])
 facts = describe_device(device, choose_precision(Precision.auto, device).value)
 on_gpu = device.type == "cuda"

@@ -22,17 +22,11 @@ import torch
 from benchmark import EXPERIMENTS, batch_size
 from reference_model import build_reference
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.training.batches import Samples, build_normalisation
-from dxa_tbs.training.device import (
-    choose_device,
-    keep_freed_memory,
-    measure_gpu_memory,
-    peak_memory_mib,
-    synchronise,
-)
+from dxa_tbs.training.device import choose_device, keep_freed_memory, measure_gpu_memory, peak_memory_mib, synchronise
 from dxa_tbs.training.memory import release_memory
 from dxa_tbs.training.precision import choose_precision, compute_exactly, lowered
 from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, record_step

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from dxa_tbs.config import Architecture
+from dxa_tbs.config.choices import Architecture
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.models.pretrained import build_pretrained, freeze_backbone
 

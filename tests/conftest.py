@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dxa_tbs.compose import chosen_options, default_settings, load_config
-from dxa_tbs.config import ApproachConfig, Config, ModelConfig, TrainerConfig, conf_dir, register_schemas
+from dxa_tbs.config.compose import chosen_options, default_settings, load_config
+from dxa_tbs.config.schema import ApproachConfig, Config, ModelConfig, TrainerConfig, conf_dir, register_schemas
 
 if TYPE_CHECKING:
-    from dxa_tbs.network import Network
+    from dxa_tbs.pipeline.network import Network
 
 SMALL = (
     "dataset.num_normal=40",
@@ -45,7 +45,7 @@ def composed(*overrides: str) -> Config:
 
 def built_network(model: ModelConfig, approach: ApproachConfig, trainer: TrainerConfig) -> Network:
     """Return the network of a run of seed 0, in a process set up as a run sets it up."""
-    from dxa_tbs.network import build_network  # here: many tests need no torch
+    from dxa_tbs.pipeline.network import build_network  # here: many tests need no torch
     from dxa_tbs.training.process import set_up_process
 
     device, precision = set_up_process(trainer.device, trainer.precision, seed=0)
@@ -55,7 +55,7 @@ def built_network(model: ModelConfig, approach: ApproachConfig, trainer: Trainer
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     """Return the folder of a finished run, five levels below its output root; not to be changed."""
-    from dxa_tbs.experiment import run_experiment  # here: most tests need no pandas
+    from dxa_tbs.pipeline.experiment import run_experiment  # here: most tests need no pandas
 
     typed = [f"output_root={tmp_path_factory.mktemp('outputs')}", f"cache_dir={cache_dir}", *SMALL]
     return run_experiment(composed(*typed), defaults=defaults_of(typed))

@@ -14,8 +14,8 @@ from conftest import composed
 from hydra import initialize_config_dir
 from test_tables import rebuild
 
-from dxa_tbs.compose import to_plain
-from dxa_tbs.config import conf_dir, register_schemas
+from dxa_tbs.config.compose import to_plain
+from dxa_tbs.config.schema import conf_dir, register_schemas
 from dxa_tbs.report.paper import RESULTS
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import composed
 
-from dxa_tbs.config import AdhocConfig
+from dxa_tbs.config.schema import AdhocConfig
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.models.registry import count_parameters
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from conftest import composed
 
-from dxa_tbs.config import Interpolation
+from dxa_tbs.config.choices import Interpolation
 from dxa_tbs.data.augment import augment, plan_copies
-from dxa_tbs.data.prepare import Prepared, with_copies
+from dxa_tbs.pipeline.prepare import Prepared, with_copies
 
 IMAGE = np.random.default_rng(0).integers(40, 180, (224, 224), dtype=np.uint8)
 

@@ -19,7 +19,8 @@ from torch import nn
 
 from dxa_tbs import cache
 from dxa_tbs.cache import DIGESTS, cached_folder
-from dxa_tbs.config import AugmentationConfig, Fit, Interpolation, Precision
+from dxa_tbs.config.choices import Fit, Interpolation, Precision
+from dxa_tbs.config.schema import AugmentationConfig
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.errors import Refusal

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dxa_tbs.config import LabelRule, LabelSource
+from dxa_tbs.config.choices import LabelRule, LabelSource
 from dxa_tbs.data.cohort import leave_out_unlabelled, pseudonym, read_table
 from dxa_tbs.data.folders import read_folder
 from dxa_tbs.data.labels import label_tbs

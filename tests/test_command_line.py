@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import SMALL
 
-from dxa_tbs.config import conf_dir
+from dxa_tbs.config.schema import conf_dir
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
 
@@ -331,7 +331,8 @@ def test_a_killed_run_is_unfinished_named_and_started_anew(tmp_path: Path) -> No
 SWEEP = """
 import gc, weakref
 import torch
-from dxa_tbs import experiment, train
+from dxa_tbs.pipeline import experiment
+from dxa_tbs import train
 from dxa_tbs.errors import Refusal
 
 held = []

@@ -11,14 +11,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from dxa_tbs.evaluation.comparisons import (
-    compare,
-    holm,
-    mcnemar,
-    needed_t,
-    smallest_difference,
-    subtract_independent,
-)
+from dxa_tbs.evaluation.comparisons import compare, holm, mcnemar, needed_t, smallest_difference, subtract_independent
 from dxa_tbs.evaluation.intervals import wilson
 from dxa_tbs.evaluation.measured import Scored, build_scored
 

@@ -14,13 +14,13 @@ from conftest import composed
 from hydra import compose
 from omegaconf import OmegaConf
 
-from dxa_tbs.checks import check_config, check_names
-from dxa_tbs.compose import load_config, take_over_training, to_plain
-from dxa_tbs.config import SCHEMAS, Config, conf_dir
+from dxa_tbs.config.checks import check_config, check_names
+from dxa_tbs.config.compose import load_config, take_over_training, to_plain
+from dxa_tbs.config.schema import SCHEMAS, Config, conf_dir
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.measures import MEASURES
-from dxa_tbs.data.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.errors import Refusal
+from dxa_tbs.pipeline.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
 from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten

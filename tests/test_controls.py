@@ -12,15 +12,15 @@ from conftest import SMALL, composed, defaults_of
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dxa_tbs.config import Fit, Region
+from dxa_tbs.config.choices import Fit, Region
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.data.labels import permute_labels
 from dxa_tbs.data.measures import keep_region, measure
-from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
-from dxa_tbs.experiment import run_experiment
-from dxa_tbs.outcome import keep_errors
+from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.pipeline.outcome import keep_errors
+from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.report.build import write_report
 from dxa_tbs.runs.files import read_csv, read_json
 

@@ -14,25 +14,26 @@ from conftest import SMALL, composed, defaults_of
 from hydra import compose
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from test_verification import seal
+from test_verification import add_digests
 
-from dxa_tbs.compose import load_config, take_over_training
+from dxa_tbs.config.compose import load_config, take_over_training
 from dxa_tbs.data.phantom.cohort import export_cohort
 from dxa_tbs.data.phantom.render import read_frame as read_candidate
-from dxa_tbs.data.prepare import read_cohort
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
-from dxa_tbs.experiment import run_experiment
+from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.outcome import watched_loss
+from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.pipeline.outcome import watched_loss
+from dxa_tbs.pipeline.prepare import read_cohort
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.history import read_history
-from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, sha256_of_file, write_csv, write_json, write_yaml
+from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, write_csv, write_json, write_yaml
 from dxa_tbs.runs.folder import is_finished
 from dxa_tbs.runs.identity import read_config
 from dxa_tbs.training.batches import build_normalisation, to_scores
-from dxa_tbs.verification import FILES as FILES_KEY
-from dxa_tbs.verification import OWN
+from dxa_tbs.verification.seal import FILES as FILES_KEY
+from dxa_tbs.verification.seal import OWN
 
 FILES = {
     "config.yaml", "environment.json", "split.csv", "history.csv", "predictions.csv", "timing.json", "layers.csv",
@@ -274,7 +275,7 @@ def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_say
     with pytest.raises(Refusal, match=r"signatures\.npy differs from what the run wrote"):
         evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     (tmp_path / "older" / SIGNATURES_NPY).unlink()
-    seal(tmp_path / "older")
+    add_digests(tmp_path / "older")
     older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
     assert any("keeps no signatures" in text for text in read_json(older / "metrics.json")["warnings"])
 

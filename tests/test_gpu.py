@@ -13,11 +13,12 @@ import torch
 from conftest import SMALL, built_network, composed, defaults_of
 from torch import nn
 
-from dxa_tbs import trial
-from dxa_tbs.config import Config, Precision
+from dxa_tbs.config.choices import Precision
+from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
-from dxa_tbs.experiment import run_experiment
+from dxa_tbs.pipeline import trial
+from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib
 from dxa_tbs.training.fit import Epoch, Fitted

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dxa_tbs.config import Fit
+from dxa_tbs.config.choices import Fit
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.frames import UnusableImage, decode, read_header
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.data.window import crop_frame, share_shown
 from dxa_tbs.errors import Refusal
-from dxa_tbs.runs.files import sha256_of_array
+from dxa_tbs.hashes import sha256_of_array
 
 GREY = np.random.default_rng(0).integers(0, 256, (280, 300), dtype=np.uint8)
 NOWHERE = np.full(4, np.nan)

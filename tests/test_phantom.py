@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from dxa_tbs.config import LabelRule
+from dxa_tbs.config.choices import LabelRule
 from dxa_tbs.data.labels import label_tbs
 from dxa_tbs.data.phantom import population
 from dxa_tbs.data.phantom.cohort import export_cohort, phantom_cohort

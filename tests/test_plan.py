@@ -18,7 +18,7 @@ from dxa_tbs.report.build import Made, make_documents
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.report.primary import _judge
 from dxa_tbs.runs.files import read_json, write_json
-from dxa_tbs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
+from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
 
 PLAN = StudyPlan(
     question="Is Model 1 better than Model 2?",

@@ -12,10 +12,10 @@ import torch
 from conftest import built_network, composed
 from torch import nn
 
-from dxa_tbs import trial
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.network import build_network
+from dxa_tbs.pipeline import trial
+from dxa_tbs.pipeline.network import build_network
 from dxa_tbs.training.batches import build_normalisation, cross_entropy
 from dxa_tbs.training.precision import choose_precision, is_channels_last, lowered, with_frozen_lowered
 from dxa_tbs.training.process import set_up_process

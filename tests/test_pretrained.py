@@ -12,21 +12,15 @@ import torch
 from conftest import built_network, composed
 from torch import nn
 
-from dxa_tbs import network, trial
-from dxa_tbs.config import Architecture, Config, Precision
+from dxa_tbs.config.choices import Architecture, Precision
+from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.models import last
-from dxa_tbs.models.pretrained import (
-    Dropout,
-    as_chain,
-    build_pretrained,
-    cut_at_dropout,
-    freeze_backbone,
-    last_layer,
-)
+from dxa_tbs.models.pretrained import Dropout, as_chain, build_pretrained, cut_at_dropout, freeze_backbone, last_layer
 from dxa_tbs.models.registry import count_parameters
-from dxa_tbs.network import Network
+from dxa_tbs.pipeline import network, trial
+from dxa_tbs.pipeline.network import Network
 from dxa_tbs.training.batches import Normalisation, Samples
 from dxa_tbs.training.features import frozen_features
 from dxa_tbs.training.fit import Epoch, Fitted

@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_tables import store_metrics
-from test_verification import seal
+from test_verification import add_digests
 
 from dxa_tbs.report.build import make_documents, write_report, write_tables
 from dxa_tbs.report.gather import find_experiments
@@ -151,7 +151,7 @@ def test_a_threshold_that_0_1_0_chose_on_copies_is_named(root: Path, tmp_path: P
     for changes, is_named in (({}, True), ({"threshold_of": "validation originals"}, False)):
         store_metrics(evaluation, facts | changes)
         if changes:
-            seal(evaluation)
+            add_digests(evaluation)
         documents = make_documents(find_experiments(tmp_path / "runs"), tmp_path / "runs").documents
         write_tables(tmp_path / "runs/tables", documents, [])
         assert (told in (tmp_path / "runs/tables/operating_points.md").read_text(encoding="utf-8")) is is_named
@@ -166,7 +166,7 @@ def test_the_page_says_whose_the_validation_figures_are(root: Path, tmp_path: Pa
     history = read_csv(run / "history.csv").assign(watched_loss=0.5)
     names = {"val_loss": "val_originals_loss", "val_auc": "val_originals_auc"}
     write_csv(run / "history.csv", history.rename(columns=names))
-    seal(run)
+    add_digests(run)
     write_report(tmp_path / "runs")
     html = (tmp_path / "runs/report.html").read_text(encoding="utf-8")
     assert "AUC on validation, by epoch" in html

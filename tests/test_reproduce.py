@@ -13,7 +13,7 @@ import pytest
 from conftest import composed, defaults_of
 from hydra.errors import HydraException
 
-from dxa_tbs.compose import to_plain
+from dxa_tbs.config.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.reproduce import plan, show

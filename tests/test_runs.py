@@ -14,7 +14,7 @@ import pytest
 from conftest import composed, defaults_of
 
 from dxa_tbs.cache import replace_folder
-from dxa_tbs.compose import to_plain
+from dxa_tbs.config.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.runs.files import FAILED_JSON, METRICS_JSON, read_csv, read_json, write_csv, write_json
 from dxa_tbs.runs.folder import claim_run, find_runs, is_finished, mark_failed, state_of

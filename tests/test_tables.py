@@ -14,7 +14,7 @@ from conftest import composed, defaults_of
 from scipy import stats
 from sklearn import metrics
 
-from dxa_tbs.compose import to_plain
+from dxa_tbs.config.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.report.build import make_documents, write_report, write_tables

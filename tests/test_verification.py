@@ -17,10 +17,10 @@ from conftest import SMALL, composed, defaults_of
 from hydra import compose
 from test_cache import flip
 
-from dxa_tbs import verification
-from dxa_tbs.compose import load_config, take_over_training
+from dxa_tbs.config.compose import load_config, take_over_training
 from dxa_tbs.errors import Refusal
-from dxa_tbs.experiment import run_experiment
+from dxa_tbs.hashes import sha256_of_file
+from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.report.build import make_documents, write_report
 from dxa_tbs.report.gather import find_experiments
 from dxa_tbs.runs.files import (
@@ -29,14 +29,14 @@ from dxa_tbs.runs.files import (
     gathered_digests,
     read_csv,
     read_json,
-    sha256_of_file,
     write_csv,
     write_json,
     write_yaml,
 )
 from dxa_tbs.runs.identity import read_config
 from dxa_tbs.training.checkpoint import save_weights
-from dxa_tbs.verification import BINARIES, ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
+from dxa_tbs.verification import seal
+from dxa_tbs.verification.seal import BINARIES, ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
 
 GOLDEN = Path(__file__).parent / "golden/outputs"
 ONE = "phantom_text/adhoc/model1/seed0"
@@ -115,12 +115,12 @@ NOTICED_BY_DIGESTS_ALONE: dict[str, tuple[Edit, str]] = {
 }
 
 
-def seal(run_dir: Path) -> None:
+def add_digests(run_dir: Path) -> None:
     """Give a run the digests of its files as they are."""
     facts = read_json(run_dir / METRICS_JSON)
     facts.pop(OWN, None)
     digests = {run_dir / name: sha256_of_file(run_dir / name) for name in RECORDS if (run_dir / name).is_file()}
-    verification.write_metrics(run_dir, facts, digests)
+    seal.write_metrics(run_dir, facts, digests)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def sealed(tmp_path: Path) -> Path:
     """Return the same runs with digests."""
     root = Path(shutil.copytree(GOLDEN, tmp_path / "sealed"))
     for path in sorted(root.rglob(METRICS_JSON)):
-        seal(path.parent)
+        add_digests(path.parent)
     return root
 
 
@@ -326,7 +326,7 @@ def test_a_file_edited_while_the_run_goes_on_is_noticed_later(tmp_path: Path) ->
         write_yaml(tmp_path / "config.yaml", {"optimizer": {"lr": 0.1}})
         write_json(tmp_path / ENVIRONMENT, {})
         replace("config.yaml", "0.1", "0.2")(tmp_path)
-    verification.write_metrics(tmp_path, {}, digests)
+    seal.write_metrics(tmp_path, {}, digests)
     assert find_damage(tmp_path) == "config.yaml differs from what the run wrote"
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torchvision import models
 
-from dxa_tbs.config import Architecture
+from dxa_tbs.config.choices import Architecture
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models import weights
 from dxa_tbs.models.pretrained import build_pretrained

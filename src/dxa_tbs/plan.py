@@ -6,10 +6,10 @@ import argparse
 import datetime
 from pathlib import Path
 
-from dxa_tbs.cli import one_line_refusals
+from dxa_tbs.config.answers import one_line_refusals
 from dxa_tbs.errors import Refusal
 from dxa_tbs.runs.folder import find_runs
-from dxa_tbs.study_plan import METRICS, StudyPlan, write_plan
+from dxa_tbs.runs.study_plan import METRICS, StudyPlan, write_plan
 
 
 def state_plan(folder: Path, plan: StudyPlan) -> Path:

@@ -23,10 +23,10 @@ import joblib
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dxa_tbs.checks import check_config
-from dxa_tbs.cli import one_line_refusals
-from dxa_tbs.compose import check_recipe, chosen_options, default_settings, load_config, to_plain
-from dxa_tbs.config import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
+from dxa_tbs.config.answers import one_line_refusals
+from dxa_tbs.config.checks import check_config
+from dxa_tbs.config.compose import check_recipe, chosen_options, default_settings, load_config, to_plain
+from dxa_tbs.config.schema import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.runs.files import read_json
@@ -159,7 +159,7 @@ def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
 
 def _run(job: Job, title: str) -> str | None:
     """Run one job unless it is finished; return in one line what went wrong, None: nothing."""
-    from dxa_tbs.experiment import run_experiment  # here: what only shows the plan needs no pandas
+    from dxa_tbs.pipeline.experiment import run_experiment  # here: what only shows the plan needs no pandas
 
     _log_to_terminal()  # in a process of its own nothing is set up
     log.info(title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dxa_tbs.cli import one_line_refusals
+from dxa_tbs.config.answers import one_line_refusals
 from dxa_tbs.errors import Refusal
 
 

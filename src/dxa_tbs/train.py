@@ -11,12 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dxa_tbs.checks import check_config, check_names
-from dxa_tbs.cli import one_line_refusals, print_refusal, refuse_empty_sweeps
-from dxa_tbs.compose import check_recipe, default_settings, load_config, take_over_training
-from dxa_tbs.config import conf_dir, register_schemas
+from dxa_tbs.config.answers import one_line_refusals, print_refusal, refuse_empty_sweeps
+from dxa_tbs.config.checks import check_config, check_names
+from dxa_tbs.config.compose import check_recipe, default_settings, load_config, take_over_training
+from dxa_tbs.config.schema import conf_dir, register_schemas
 from dxa_tbs.errors import Refusal
-from dxa_tbs.imports import collector_paused
+from dxa_tbs.pipeline.imports import collector_paused
 from dxa_tbs.runs.folder import require_finished
 from dxa_tbs.runs.identity import read_config
 
@@ -63,18 +63,18 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
     groups = ("model", "approach", "split", "augmentation", "optimizer")
     check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
-        from dxa_tbs import verification
+        from dxa_tbs.verification import seal
 
         source = require_finished(Path(cfg.evaluate))
-        verification.require_intact(source)
+        seal.require_intact(source)
         trained = read_config(source)
         take_over_training(cfg, trained, overrides)
     config = load_config(cfg)
     check_config(config)
 
     with collector_paused():  # here, because it imports pandas: refusals answer at once
-        from dxa_tbs.experiment import run_experiment
-        from dxa_tbs.outcome import watched_loss
+        from dxa_tbs.pipeline.experiment import run_experiment
+        from dxa_tbs.pipeline.outcome import watched_loss
 
     return watched_loss(run_experiment(config, defaults=default_settings(HydraConfig.get().runtime.choices)))
 

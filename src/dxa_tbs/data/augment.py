@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dxa_tbs.config import Interpolation
+from dxa_tbs.config.choices import Interpolation
 from dxa_tbs.data.labels import DEGRADED, NORMAL
 
 RESAMPLING = {Interpolation.bilinear: Image.Resampling.BILINEAR, Interpolation.bicubic: Image.Resampling.BICUBIC}

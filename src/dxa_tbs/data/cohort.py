@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.config import PLAUSIBLE_TBS, LabelSource
+from dxa_tbs.config.choices import PLAUSIBLE_TBS, LabelSource
 from dxa_tbs.data.cells import read_cells
 from dxa_tbs.data.labels import DEGRADED, NORMAL
 from dxa_tbs.data.names import alike_in_form, damage

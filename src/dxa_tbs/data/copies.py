@@ -13,9 +13,9 @@ import pandas as pd
 import PIL
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.config import AugmentationConfig
+from dxa_tbs.config.schema import AugmentationConfig
 from dxa_tbs.data.augment import augment
-from dxa_tbs.runs.files import sha256_of_array
+from dxa_tbs.hashes import sha256_of_array
 
 VERSION = 1  # raise when a change moves a pixel: cached copies then count as stale
 

@@ -18,7 +18,7 @@ import scipy
 from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.config import Fit, Region
+from dxa_tbs.config.choices import Fit, Region
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.depth import MAX_STRAY_SHARE, bits_in_use, num_brighter, to_bytes
 from dxa_tbs.data.frames import UnusableImage, decode, read_header
@@ -27,7 +27,7 @@ from dxa_tbs.data.measures import MEASURES, keep_region, measure
 from dxa_tbs.data.phantom import render
 from dxa_tbs.data.window import MIN_SHARE_SHOWN, SIZE_PX, box_in_window, crop_frame, resize_frame, share_shown
 from dxa_tbs.errors import Refusal
-from dxa_tbs.runs.files import sha256_of_array, sha256_of_file
+from dxa_tbs.hashes import sha256_of_array, sha256_of_file
 
 log = logging.getLogger("dxa_tbs.data")
 

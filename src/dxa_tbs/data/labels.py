@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.config import LabelRule
+from dxa_tbs.config.choices import LabelRule
 from dxa_tbs.errors import Refusal
 
 NORMAL, DEGRADED = 0, 1  # Degraded is the positive class

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dxa_tbs.config import Region
+from dxa_tbs.config.choices import Region
 from dxa_tbs.data.variogram import variogram_slope
 
 MEASURES = ("grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from dxa_tbs.config import Fit
+from dxa_tbs.config.choices import Fit
 
 SIZE_PX = 224
 MIN_SHARE_SHOWN = 1 / 3  # of the box, or of a frame without one, below which the user is told

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from dxa_tbs.config import Architecture
+from dxa_tbs.config.choices import Architecture
 from dxa_tbs.models import last
 
 NUM_CLASSES = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dxa_tbs.config import AdhocConfig, ModelConfig, PretrainedConfig
+from dxa_tbs.config.schema import AdhocConfig, ModelConfig, PretrainedConfig
 from dxa_tbs.models.adhoc import build_adhoc
 from dxa_tbs.models.pretrained import build_pretrained
 

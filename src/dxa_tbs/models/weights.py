@@ -20,10 +20,10 @@ from torch import nn
 from torchvision import models
 from tqdm import tqdm
 
-from dxa_tbs.config import Architecture
+from dxa_tbs.config.choices import Architecture
 from dxa_tbs.errors import Refusal
+from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.pretrained import last_layer
-from dxa_tbs.runs.files import sha256_of_file
 
 log = logging.getLogger("dxa_tbs.models")
 

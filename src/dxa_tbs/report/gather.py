@@ -12,7 +12,7 @@ from dxa_tbs.report.paper import RESULTS, is_papers_experiment
 from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
 from dxa_tbs.runs.files import FAILED_JSON, read_json
 from dxa_tbs.runs.folder import find_runs
-from dxa_tbs.verification import find_damage
+from dxa_tbs.verification.seal import find_damage
 
 FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")  # of absolute paths: they say whose machine it is
 

@@ -19,7 +19,7 @@ from dxa_tbs.report.runs import Experiment, Run
 from dxa_tbs.report.scope import count_failed, failures, sd_of_auc
 from dxa_tbs.runs.files import read_csv
 from dxa_tbs.runs.identity import flatten
-from dxa_tbs.verification import is_sealed
+from dxa_tbs.verification.seal import is_sealed
 
 OVERVIEW = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1-Score"}
 TIMES = {  # of timing.json, in seconds

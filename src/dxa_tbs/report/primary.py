@@ -19,8 +19,8 @@ from dxa_tbs.report.marks import title
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground
 from dxa_tbs.report.scope import scope
-from dxa_tbs.study_plan import FILE, StudyPlan, plan_sha256, read_plan
-from dxa_tbs.study_plan import SLOPE as PLANNED_SLOPE
+from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan
+from dxa_tbs.runs.study_plan import SLOPE as PLANNED_SLOPE
 
 NAMES = {"auc": "AUC", "f1": "F1-score", "accuracy": "accuracy"}
 NO_PLAN = (

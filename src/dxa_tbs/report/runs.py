@@ -21,9 +21,10 @@ from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
+from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.report.paper import is_papers_experiment
 from dxa_tbs.report.people import knows_patients, read_who
-from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, sha256_of_table
+from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json
 from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
 
 NOT_OF_THE_EXPERIMENT = (

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:  # a refusal must not wait for them
-    import numpy as np
     import pandas as pd
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former, where libyaml is there, ten times as fast
@@ -78,22 +77,6 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV; floats in full, so that every number can be recomputed from it."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
-
-
-def sha256_of_array(array: np.ndarray) -> str:
-    return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sha256_of_table(table: pd.DataFrame) -> str:
-    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
 def without_nan(value: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.memory import with_fewer_at_once
 from dxa_tbs.training.precision import lowered
 

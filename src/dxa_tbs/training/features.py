@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
 from dxa_tbs.training.precision import lowered

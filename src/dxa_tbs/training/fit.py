@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, predict_logits, to_scores
 from dxa_tbs.training.device import synchronise

@@ -9,7 +9,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
 
 LOW = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}

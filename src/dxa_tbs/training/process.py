@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.device import choose_device, keep_freed_memory, measure_memory
 from dxa_tbs.training.memory import release_memory
 from dxa_tbs.training.precision import choose_precision, compute_exactly

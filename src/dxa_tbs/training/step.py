@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.batches import Samples, ToInput, cross_entropy
 from dxa_tbs.training.precision import lowered
 

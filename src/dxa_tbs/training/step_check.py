@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from dxa_tbs.config import Precision
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.batches import Normalisation, cross_entropy
 from dxa_tbs.training.precision import compute_exactly, lowered
 from dxa_tbs.training.step import enter_training

@@ -9,17 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dxa_tbs.config import (
-    PLAUSIBLE_TBS,
+from dxa_tbs.config.choices import PLAUSIBLE_TBS, Architecture, FrozenBatchNorm, LabelRule, LabelSource
+from dxa_tbs.config.schema import (
     AdhocConfig,
-    Architecture,
     Config,
     FolderConfig,
-    FrozenBatchNorm,
     HeadConfig,
     KFoldSplitConfig,
-    LabelRule,
-    LabelSource,
     PhantomConfig,
     PretrainedConfig,
     StratifiedSplitConfig,

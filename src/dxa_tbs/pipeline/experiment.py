@@ -13,39 +13,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs import outcome, verification
-from dxa_tbs.clock import Clock, watch_other_load
-from dxa_tbs.compose import to_plain
-from dxa_tbs.config import Config, NearDuplicates, PretrainedConfig, Watched
+from dxa_tbs.config.choices import NearDuplicates, Watched
+from dxa_tbs.config.compose import to_plain
+from dxa_tbs.config.schema import Config, PretrainedConfig
 from dxa_tbs.data.audit import check_nearly_unseen, check_split, check_unseen
 from dxa_tbs.data.images import hash_sources
 from dxa_tbs.data.labels import permute_labels
-from dxa_tbs.data.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.data.split import SPLITS
-from dxa_tbs.environment import describe_software, utc_now
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
-from dxa_tbs.imports import collector_paused
-from dxa_tbs.logs import gathered_warnings, log_file
+from dxa_tbs.hashes import sha256_of_file, sha256_of_table
+from dxa_tbs.pipeline import outcome
+from dxa_tbs.pipeline.clock import Clock, watch_other_load
+from dxa_tbs.pipeline.environment import describe_software, utc_now
+from dxa_tbs.pipeline.imports import collector_paused
+from dxa_tbs.pipeline.logs import gathered_warnings, log_file
+from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare_images, read_cohort, split_cohort, with_copies
 from dxa_tbs.runs.files import (
     METRICS_JSON,
     SIGNATURES_NPY,
     gathered_digests,
     read_csv,
     read_json,
-    sha256_of_file,
-    sha256_of_table,
     write_csv,
     write_json,
 )
 from dxa_tbs.runs.folder import claim_run, is_finished, state_of
 from dxa_tbs.runs.identity import names_patients, read_config, run_folder
-from dxa_tbs.study_plan import plan_sha256
+from dxa_tbs.runs.study_plan import plan_sha256
+from dxa_tbs.verification import seal
 
 if TYPE_CHECKING:
-    from dxa_tbs.network import Network
+    from dxa_tbs.pipeline.network import Network
+    from dxa_tbs.pipeline.trial import Learner
     from dxa_tbs.training.fit import Epoch
-    from dxa_tbs.trial import Learner
 
 log = logging.getLogger("dxa_tbs.experiment")
 
@@ -77,13 +78,13 @@ def run_experiment(config: Config, *, defaults: Mapping[str, Any] | None = None)
             "weights_sha256": weights_sha256,
         }
         if state_of(run_dir) == "finished":
-            verification.require_intact(run_dir)
+            seal.require_intact(run_dir)
         if is_finished(run_dir, to_plain(config), made_from):
             log.info("skipped, finished already: %s", run_dir)
             return run_dir
 
         with collector_paused():  # here, because they import torch
-            from dxa_tbs.network import build_network
+            from dxa_tbs.pipeline.network import build_network
             from dxa_tbs.training.device import measure_gpu_memory
             from dxa_tbs.training.process import set_up_process
 
@@ -105,7 +106,7 @@ def run_experiment(config: Config, *, defaults: Mapping[str, Any] | None = None)
                         "synthetic": data.is_synthetic,
                         "bits": data.bits,
                     }
-                    verification.write_metrics(run_dir, {**told, **facts, "warnings": warnings}, digests)
+                    seal.write_metrics(run_dir, {**told, **facts, "warnings": warnings}, digests)
                     log.info("finished: %s", run_dir)
     return run_dir
 
@@ -117,7 +118,7 @@ def _weights_sha256(config: Config, source: Path | None) -> str | None:
         Refusal: the run that is to be evaluated is damaged.
     """
     if source is not None:
-        verification.require_intact(source, with_weights=True)
+        seal.require_intact(source, with_weights=True)
         return str(read_json(source / "environment.json")["weights"]["sha256"])
     if isinstance(config.model, PretrainedConfig) and config.model.weights not in ("imagenet", "none"):
         return sha256_of_file(Path(config.model.weights))
@@ -175,7 +176,7 @@ def _fill(
     clock: Clock,
 ) -> dict[str, Any]:
     """Train, if no source gives the weights, and test; write the folder; return what metrics.json says of it."""
-    from dxa_tbs import trial
+    from dxa_tbs.pipeline import trial
     from dxa_tbs.training.checkpoint import save_weights
     from dxa_tbs.training.device import describe_device
 
@@ -222,7 +223,7 @@ def _fill(
 
 def _train(config: Config, run_dir: Path, data: Prepared, learner: Learner, *, clock: Clock) -> dict[str, Any]:
     """Fit; write history and timing; the learner then holds the weights to test."""
-    from dxa_tbs import trial
+    from dxa_tbs.pipeline import trial
     from dxa_tbs.training.device import peak_memory_mib
     from dxa_tbs.training.timing import ten_epochs
 

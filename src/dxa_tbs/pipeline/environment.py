@@ -29,7 +29,7 @@ def describe_software() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "git_commit": _git_commit(Path(__file__).resolve().parents[2]),
+        "git_commit": _git_commit(Path(__file__).resolve().parents[3]),
     }
 
 

@@ -11,19 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.config import (
+from dxa_tbs.config.choices import Fit, LabelRule, NearDuplicates, Region
+from dxa_tbs.config.schema import (
     AugmentationConfig,
     DatasetConfig,
     ExternalSplitConfig,
     FileSplitConfig,
-    Fit,
     FolderConfig,
     KFoldSplitConfig,
-    LabelRule,
     LabelsConfig,
-    NearDuplicates,
     PhantomConfig,
-    Region,
     SplitConfig,
     StratifiedSplitConfig,
     Table1SplitConfig,

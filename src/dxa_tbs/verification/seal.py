@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dxa_tbs.errors import Refusal
-from dxa_tbs.runs.files import (
-    CONFIG_YAML,
-    METRICS_JSON,
-    SIGNATURES_NPY,
-    read_json,
-    sha256_of_file,
-    without_nan,
-    write_json,
-)
+from dxa_tbs.hashes import sha256_of_file
+from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, SIGNATURES_NPY, read_json, without_nan, write_json
 
 WEIGHTS = "model.pt"
 BINARIES = (WEIGHTS, SIGNATURES_NPY)
@@ -80,7 +73,7 @@ def require_intact(run_dir: Path, *, with_weights: bool = False) -> None:
 
 
 def _contradiction(run_dir: Path, facts: Mapping[str, Any]) -> str | None:
-    from dxa_tbs.plausibility import find_contradiction  # here: a sealed run needs no pandas
+    from dxa_tbs.verification.plausibility import find_contradiction  # here: a sealed run needs no pandas
 
     return find_contradiction(run_dir, facts)
 

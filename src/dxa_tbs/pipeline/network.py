@@ -10,21 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dxa_tbs.config import (
-    ApproachConfig,
-    FrozenBatchNorm,
-    HeadConfig,
-    ModelConfig,
-    Precision,
-    PretrainedConfig,
-    TrainerConfig,
-)
+from dxa_tbs.config.choices import FrozenBatchNorm, Precision
+from dxa_tbs.config.schema import ApproachConfig, HeadConfig, ModelConfig, PretrainedConfig, TrainerConfig
 from dxa_tbs.errors import Refusal
+from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.adhoc import INPUT_PX
 from dxa_tbs.models.pretrained import freeze_backbone
 from dxa_tbs.models.registry import build_model, count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.weights import find_weights, load_backbone
-from dxa_tbs.runs.files import sha256_of_file
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dxa_tbs.config import Config, Fit
+from dxa_tbs.config.choices import Fit
+from dxa_tbs.config.schema import Config
 from dxa_tbs.data.images import read_frame
-from dxa_tbs.data.prepare import Prepared
 from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
+from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, write_csv
 
 log = logging.getLogger("dxa_tbs.outcome")

@@ -11,7 +11,7 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dxa_tbs.config import SCHEMAS, Config
+from dxa_tbs.config.schema import SCHEMAS, Config
 from dxa_tbs.errors import Refusal
 
 NAMING_GROUPS = ("experiment", "dataset", "approach", "model")

@@ -3,78 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-PLAUSIBLE_TBS = (0.3, 2.2)  # NHANES 2007-08, single vertebrae: 0.65 to 1.78
-
-
-class LabelRule(Enum):
-    binary = "binary"
-    extremes = "extremes"
-
-
-class LabelSource(Enum):
-    auto = "auto"
-    tbs = "tbs"
-    label = "label"
-
-
-class Fit(Enum):
-    crop = "crop"
-    resize = "resize"
-
-
-class Region(Enum):
-    whole = "whole"
-    vertebrae = "vertebrae"
-    background = "background"
-
-
-class Interpolation(Enum):
-    bilinear = "bilinear"
-    bicubic = "bicubic"
-
-
-class Architecture(Enum):
-    alexnet = "alexnet"
-    resnet18 = "resnet18"
-    vgg16 = "vgg16"
-    densenet121 = "densenet121"
-    squeezenet = "squeezenet"
-
-
-class NearDuplicates(Enum):
-    refuse = "refuse"
-    warn = "warn"
-
-
-class FrozenBatchNorm(Enum):
-    eval = "eval"
-    train = "train"
-
-
-class Precision(Enum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    tf32 = "tf32"
-
-
-class TestEpoch(Enum):
-    __test__ = False  # not a test case, whatever its name says to pytest
-
-    best = "best"
-    last = "last"
-
-
-class Watched(Enum):
-    all = "all"
-    originals = "originals"
+from dxa_tbs.config.choices import (
+    Architecture,
+    Fit,
+    FrozenBatchNorm,
+    Interpolation,
+    LabelRule,
+    LabelSource,
+    NearDuplicates,
+    Precision,
+    Region,
+    TestEpoch,
+    Watched,
+)
 
 
 @dataclass
@@ -302,8 +248,8 @@ def register_schemas() -> None:
 
 def conf_dir() -> Path:
     """Return where conf/ lies: inside an installed wheel, at the top of a checkout."""
-    here = Path(__file__).resolve().parent
-    for candidate in (here / "conf", here.parents[1] / "conf"):
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parents[1] / "conf"):
         if (candidate / "config.yaml").is_file():
             return candidate
     raise FileNotFoundError("dxa_tbs: no conf/config.yaml beside the package or at the top of the checkout")

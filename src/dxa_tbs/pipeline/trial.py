@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dxa_tbs.config import ApproachConfig, HeadConfig, OptimizerConfig, Precision, TestEpoch, TrainerConfig
+from dxa_tbs.config.choices import Precision, TestEpoch
+from dxa_tbs.config.schema import ApproachConfig, HeadConfig, OptimizerConfig, TrainerConfig
 from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.models.registry import trains_batchnorm
-from dxa_tbs.network import Network, moves_frozen_bn
+from dxa_tbs.pipeline.network import Network, moves_frozen_bn
 from dxa_tbs.training.batches import Samples, ToInput, predict_logits, to_scores
 from dxa_tbs.training.blocks import with_fast_blocks
 from dxa_tbs.training.device import place_inputs, synchronise

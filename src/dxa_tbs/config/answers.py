@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from dxa_tbs.config import SCHEMAS, Config, conf_dir
+from dxa_tbs.config.schema import SCHEMAS, Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")

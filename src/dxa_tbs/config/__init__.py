@@ -1,0 +1,1 @@
+"""The configuration: its schema, checks, composition, and answers to wrong settings. Never imports torch."""

@@ -1,0 +1,1 @@
+"""The verbs: prepare, train, test, predict. The only room that knows the others."""
