@@ -28,9 +28,10 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from dxa_tbs.config.compose import load_config
-from dxa_tbs.config.schema import conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.data.images import hash_sources, load_images
-from dxa_tbs.pipeline.prepare import read_cohort
+from dxa_tbs.pipeline.cohort import read_cohort
 
 HERE = Path(__file__).parent
 PRETRAINED = ("resnet18", "alexnet", "vgg16", "densenet121", "squeezenet")

@@ -25,6 +25,7 @@ from reference_model import build_reference
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.pretrained import cut_at_dropout
+from dxa_tbs.tasks.losses import cross_entropy
 from dxa_tbs.training.batches import Samples, build_normalisation
 from dxa_tbs.training.device import choose_device, keep_freed_memory, measure_gpu_memory, peak_memory_mib, synchronise
 from dxa_tbs.training.memory import release_memory
@@ -82,10 +83,11 @@ def measure_step(name: str, approach: str, way: Way, device: torch.device, num_s
     pixels = torch.randint(0, 256, (2 * size + size // 2, 224, 224), dtype=torch.uint8, device=device)
     rows = torch.arange(len(pixels), device=device)
     samples = Samples(pixels, rows, (rows % 2).float())
-    optimizer = build_optimizer(model, "sgd", lr=1e-4, momentum=0.9, weight_decay=0.0)
+    optimizer = build_optimizer(model, torch.optim.SGD, lr=1e-4, momentum=0.9, weight_decay=0.0)
     step = build_step(
         model,
         optimizer,
+        loss=cross_entropy,
         to_input=build_normalisation(MEAN, STD, device, is_channels_last=way.is_channels_last).to_input,
         device=device,
         precision=way.precision,

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
 from dxa_tbs.config.compose import chosen_options, default_settings, load_config
-from dxa_tbs.config.schema import ApproachConfig, Config, ModelConfig, TrainerConfig, conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import Config, conf_dir
 
 if TYPE_CHECKING:
-    from dxa_tbs.pipeline.network import Network
+    from dxa_tbs.pipeline.prepare import ImageSet
 
 SMALL = (
     "dataset.num_normal=40",
@@ -43,13 +46,14 @@ def composed(*overrides: str) -> Config:
     return load_config(compose("config", overrides=list(overrides)))
 
 
-def built_network(model: ModelConfig, approach: ApproachConfig, trainer: TrainerConfig) -> Network:
-    """Return the network of a run of seed 0, in a process set up as a run sets it up."""
-    from dxa_tbs.pipeline.network import build_network  # here: many tests need no torch
-    from dxa_tbs.training.process import set_up_process
+def image_set(pixels: np.ndarray, labels: np.ndarray, *, num_train: int) -> ImageSet:
+    """Return images as training gets them, the first of them to train on, the others to validate on."""
+    from dxa_tbs.pipeline.prepare import ImageSet
 
-    device, precision = set_up_process(trainer.device, trainer.precision, seed=0)
-    return build_network(model, approach, trainer, device=device, precision=precision, trained=None)
+    split = np.where(np.arange(len(labels)) < num_train, "train", "val")
+    names = [f"image{row}" for row in range(len(labels))]
+    table = pd.DataFrame({"image_id": names, "split": split, "label": labels, "origin": "", "sha256": names})
+    return ImageSet(table, pixels)
 
 
 @pytest.fixture(scope="session")

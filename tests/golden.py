@@ -15,7 +15,8 @@ from hydra import initialize_config_dir
 from test_tables import rebuild
 
 from dxa_tbs.config.compose import to_plain
-from dxa_tbs.config.schema import conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.report.paper import RESULTS
 
 GOLDEN = Path(__file__).parent / "golden"

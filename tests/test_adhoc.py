@@ -8,7 +8,7 @@ from conftest import composed
 
 from dxa_tbs.config.schema import AdhocConfig
 from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.models.registry import count_parameters
+from dxa_tbs.models.inspection import count_parameters
 
 PARAMETERS = {"model1": 3_400_081, "model2": 10_872_845, "model3": 2_169_545, "model4": 24_349_521}
 PRINTED = {"model1": "3.400e6", "model2": "1.087e7", "model3": "2.169e6", "model4": "2.434e7"}

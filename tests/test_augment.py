@@ -10,8 +10,8 @@ import pytest
 from conftest import composed
 
 from dxa_tbs.config.choices import Interpolation
-from dxa_tbs.data.augment import augment, plan_copies
-from dxa_tbs.pipeline.prepare import Prepared, with_copies
+from dxa_tbs.data.augment import Changes, augment, plan_copies
+from dxa_tbs.pipeline.prepare import ImageSet, add_copies
 
 IMAGE = np.random.default_rng(0).integers(40, 180, (224, 224), dtype=np.uint8)
 
@@ -28,14 +28,17 @@ def table_of(counts: dict[str, tuple[int, int]]) -> pd.DataFrame:
 
 
 def changed(image: np.ndarray, **changes: object) -> np.ndarray:
-    nothing = dict(image_id="a+1", seed=0, flip_probability=0.0, max_rotation_deg=0.0, brightness_change=(0.0, 0.0))
-    return augment(image, **nothing | {"interpolation": Interpolation.bicubic} | changes)  # type: ignore[arg-type]
+    names = {"image_id": changes.pop("image_id", "a+1"), "seed": changes.pop("seed", 0)}
+    least, greatest = changes.pop("brightness_change", (0.0, 0.0))  # type: ignore[misc]
+    brightness = {"min_brightness_change": least, "max_brightness_change": greatest}
+    nothing = {"flip_probability": 0.0, "max_rotation_deg": 0.0, "interpolation": Interpolation.bicubic}
+    return augment(image, Changes(**nothing | brightness | changes), **names)  # type: ignore[arg-type]
 
 
 def test_the_papers_augmentation_gives_table_1() -> None:
     how = composed().augmentation
     originals = table_of({"train": (979, 148), "val": (140, 21), "test": (139, 42)})
-    plan = plan_copies(originals, per_normal=how.copies_per_normal, per_degraded=how.copies_per_degraded, seed=0)
+    plan = plan_copies(originals, per_original={0: how.copies_per_normal, 1: how.copies_per_degraded}, seed=0)
     counts = pd.crosstab(plan["split"], plan["label"])
     assert counts.loc["train"].tolist() == [225, 563]
     assert counts.loc["val"].tolist() == [32, 80]
@@ -45,7 +48,7 @@ def test_the_papers_augmentation_gives_table_1() -> None:
 
 def test_every_copy_names_an_original_of_its_split_and_they_are_spread_evenly() -> None:
     originals = table_of({"train": (40, 20), "val": (10, 5), "test": (10, 5)})
-    plan = plan_copies(originals, per_normal=0.5, per_degraded=2.5, seed=0)
+    plan = plan_copies(originals, per_original={0: 0.5, 1: 2.5}, seed=0)
     assert plan["image_id"].is_unique
     home = originals.set_index("image_id")
     assert (home.loc[plan["origin"], "split"].to_numpy() == plan["split"].to_numpy()).all()
@@ -57,7 +60,7 @@ def test_every_copy_names_an_original_of_its_split_and_they_are_spread_evenly() 
 def test_both_classes_get_the_same_share_when_balanced() -> None:
     how = composed("augmentation=balanced").augmentation
     originals = table_of({"train": (979, 148), "val": (140, 21), "test": (139, 42)})
-    plan = plan_copies(originals, per_normal=how.copies_per_normal, per_degraded=how.copies_per_degraded, seed=0)
+    plan = plan_copies(originals, per_original={0: how.copies_per_normal, 1: how.copies_per_degraded}, seed=0)
     assert (plan["split"] == "train").sum() == 788  # as many in all as the paper
     shares = plan[plan["split"] == "train"]["label"].value_counts() / np.array([979, 148])
     assert shares[0] == pytest.approx(shares[1], abs=0.01)
@@ -96,35 +99,31 @@ def test_a_rotation_turns_about_the_centre_and_leaves_no_black_corner(interpolat
     assert 0.2 < abs(np.rad2deg(angle)) <= 10.5
 
 
-def test_test_images_and_originals_are_left_as_they_are(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_training_gets_originals_and_copies_as_they_are_and_no_test_image(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     table = table_of({"train": (8, 4), "val": (4, 2), "test": (4, 2)}).assign(sha256="x")
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
-    data, how = (
-        Prepared(table, pixels, is_synthetic=False, bits=None, measures=pd.DataFrame(), signatures=np.empty((0, 512))),
-        composed().augmentation,
-    )
-    more = with_copies(data, how, seed=0, cache_dir=tmp_path)
-    assert np.array_equal(more.pixels[: len(table)], pixels)
-    assert (more.table["split"] == "test").sum() == 6
-    assert len(more.table) == len(more.pixels) > len(table)
-    assert not more.table["image_id"].duplicated().any()
+    seen = (table["split"] != "test").to_numpy()
+    for typed in ((), ("augmentation=none",)):
+        made = add_copies(table, pixels, composed(*typed).augmentation, seed=0, cache_dir=tmp_path)
+        assert np.array_equal(made.pixels[: seen.sum()], pixels[seen])
+        assert set(made.table["split"]) == {"train", "val"}
+        assert len(made.table) == len(made.pixels)
+        assert (len(made.table) > seen.sum()) == (not typed)
+        assert not made.table["image_id"].duplicated().any()
+        assert made.table.index.is_unique
+        assert set(made.table.index[seen.sum() :]).isdisjoint(table.index)
     assert "79 % of the Degraded and 19 % of the Normal" in caplog.text
 
 
 def test_copies_are_read_again_and_made_anew_for_other_images_settings_or_seeds(tmp_path: Path) -> None:
-    table = table_of({"train": (4, 2), "val": (2, 2), "test": (2, 2)}).assign(sha256="x")
+    table = table_of({"train": (4, 2), "val": (2, 2), "test": (2, 2)})
     pixels = np.random.default_rng(1).integers(0, 256, (len(table), 224, 224), dtype=np.uint8)
 
-    def copies(*typed: str, sha256: str = "x", seed: int = 0) -> Prepared:
-        data = Prepared(
-            table.assign(sha256=sha256),
-            pixels,
-            is_synthetic=False,
-            bits=None,
-            measures=pd.DataFrame(),
-            signatures=np.empty((0, 512)),
-        )
-        return with_copies(data, composed(*typed).augmentation, seed=seed, cache_dir=tmp_path)
+    def copies(*typed: str, sha256: str = "x", seed: int = 0) -> ImageSet:
+        how = composed(*typed).augmentation
+        return add_copies(table.assign(sha256=sha256), pixels, how, seed=seed, cache_dir=tmp_path)
 
     first = copies()
     again = copies()

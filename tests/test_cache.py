@@ -20,7 +20,7 @@ from torch import nn
 from dxa_tbs import cache
 from dxa_tbs.cache import DIGESTS, cached_folder
 from dxa_tbs.config.choices import Fit, Interpolation, Precision
-from dxa_tbs.config.schema import AugmentationConfig
+from dxa_tbs.data.augment import Changes
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.errors import Refusal
@@ -33,7 +33,7 @@ KINDS = {
     "features": ("features.npy", DIGESTS),
 }
 BOTH = [(kind, name) for kind, names in KINDS.items() for name in names]
-AUGMENTATION = AugmentationConfig("mine", 1.0, 2.0, 0.5, 10.0, 0.1, 0.4, Interpolation.bilinear)
+CHANGES = Changes(0.5, 10.0, 0.1, 0.4, Interpolation.bilinear)
 Content = tuple[object, ...]
 
 
@@ -65,7 +65,7 @@ def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
         return found.pixels.tobytes(), found.sha256, found.measures.to_csv(), found.bits
 
     def copies() -> Content:
-        made, sha256 = load_with_copies(pixels, ["x", "y"], plan, AUGMENTATION, seed=0, cache_dir=where)
+        made, sha256 = load_with_copies(pixels, np.arange(2), ["x", "y"], plan, CHANGES, seed=0, cache_dir=where)
         return made.tobytes(), sha256
 
     def features() -> Content:

@@ -33,10 +33,11 @@ def read(
 ) -> pd.DataFrame:
     (root / "cohort.csv").write_text(text, encoding=encoding)
     return read_table(
-        root / "cohort.csv",
-        root=root,
+        root=str(root),
+        table="cohort.csv",
         label_from=label_from,
-        label_names=("Normal", "Degraded"),
+        normal_label="Normal",
+        degraded_label="Degraded",
         label=lambda tbs: label_tbs(tbs, rule=rule, degraded_max=1.2, normal_min=1.35),
         needs_tbs=needs_tbs,
         keep=["age", "sex"],
@@ -61,7 +62,7 @@ def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pyt
     (tmp_path / "Healthy bone/Thumbs.db").write_text("")
     (tmp_path / "Healthy bone/GARCIA^MARIA.19600101 F").write_text("")
     write_images(tmp_path, "Degraded/.ipynb_checkpoints/c-checkpoint.png")
-    cohort = read_folder(tmp_path, class_folders=("Healthy bone", "Degraded"))
+    cohort = read_folder(root=str(tmp_path), normal_folder="Healthy bone", degraded_folder="Degraded")
     assert sorted(cohort["label"]) == [0, 0, 1]
     assert cohort["image_id"].is_monotonic_increasing
     assert "2 files are no images and stay out (.db)" in caplog.text
@@ -71,7 +72,7 @@ def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pyt
 def test_a_missing_class_folder_is_refused_with_what_is_there(tmp_path: Path) -> None:
     write_images(tmp_path, "normal_/a.png", "Degraded/c.png")
     with pytest.raises(Refusal, match=r"dataset\.normal_folder=Normal.*holds Degraded, normal_"):
-        read_folder(tmp_path, class_folders=("Normal", "Degraded"))
+        read_folder(root=str(tmp_path), normal_folder="Normal", degraded_folder="Degraded")
 
 
 def test_a_plain_table(tmp_path: Path) -> None:
@@ -185,10 +186,11 @@ def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
     (tmp_path / "cohort.csv").unlink()
     with pytest.raises(Refusal, match=r"cohort\.csv does not exist"):
         read_table(
-            tmp_path / "cohort.csv",
-            root=tmp_path,
+            root=str(tmp_path),
+            table="cohort.csv",
             label_from=LabelSource.auto,
-            label_names=("Normal", "Degraded"),
+            normal_label="Normal",
+            degraded_label="Degraded",
             label=lambda tbs: tbs,
             needs_tbs=False,
             keep=[],
@@ -293,7 +295,7 @@ def folders(root: Path, normal: list[str], degraded: list[str]) -> Path:
 
 
 def whose(root: Path, patient_from: str | None) -> pd.DataFrame:
-    return read_folder(root, class_folders=("Normal", "Degraded"), patient_from=patient_from)
+    return read_folder(root=str(root), normal_folder="Normal", degraded_folder="Degraded", patient_from=patient_from)
 
 
 def test_names_that_repeat_are_refused_until_it_is_said_whose_they_are(

@@ -16,11 +16,13 @@ from omegaconf import OmegaConf
 
 from dxa_tbs.config.checks import check_config, check_names
 from dxa_tbs.config.compose import load_config, take_over_training, to_plain
-from dxa_tbs.config.schema import SCHEMAS, Config, conf_dir
+from dxa_tbs.config.kinds import KINDS
+from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.data.cohort import ROI_COLUMNS
 from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.errors import Refusal
-from dxa_tbs.pipeline.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
+from dxa_tbs.pipeline.cohort import USUAL_SUBGROUPS
+from dxa_tbs.pipeline.prepare import SPLIT_COLUMNS
 from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
 from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
@@ -129,7 +131,7 @@ def test_every_setting_is_read_somewhere() -> None:
     sources = [
         path.read_text(encoding="utf-8") for path in Path("src/dxa_tbs").rglob("*.py") if path.name != "config.py"
     ]
-    schemas = [kind for kinds in SCHEMAS.values() for kind in kinds.values()]
+    schemas = [kind.schema for kinds in KINDS.values() for kind in kinds.values()]
     schemas += [hint for hint in typing.get_type_hints(Config).values() if dataclasses.is_dataclass(hint)]
     fields = {field.name for schema in [Config, *schemas] for field in dataclasses.fields(schema)}
     unread = {name for name in fields if not any(re.search(rf"[.\"]{name}\b", text) for text in sources)}

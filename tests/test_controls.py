@@ -19,8 +19,7 @@ from dxa_tbs.data.measures import keep_region, measure
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.pipeline.experiment import run_experiment
-from dxa_tbs.pipeline.outcome import keep_errors
-from dxa_tbs.pipeline.prepare import Prepared
+from dxa_tbs.pipeline.results import keep_errors
 from dxa_tbs.report.build import write_report
 from dxa_tbs.runs.files import read_csv, read_json
 
@@ -109,12 +108,9 @@ def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
 def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 224, 224), dtype=np.uint8)
-    data = Prepared(
-        pd.DataFrame(), pixels, is_synthetic=False, bits=None, measures=pd.DataFrame(), signatures=np.empty((0, 512))
-    )
     scored = pd.DataFrame({"image_id": [f"i{number:02}" for number in range(40)], "split": "test"})
     scored["label"], scored["score"] = rng.integers(0, 2, 40), rng.random(40)
-    keep_errors(tmp_path, data, scored, threshold=0.5, shown=3)
+    keep_errors(tmp_path, scored, pixels.__getitem__, threshold=0.5, shown=3)
     errors = read_csv(tmp_path / "errors.csv")
     for kind, label, wrong in (
         ("false_positive", 0, scored["score"] >= 0.5),
@@ -132,7 +128,7 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
                     assert np.abs(np.asarray(thumbnail) - whole).max() <= 1
     nothing = tmp_path / "nothing"
     nothing.mkdir()
-    keep_errors(nothing, data, scored, threshold=0.5, shown=0)
+    keep_errors(nothing, scored, pixels.__getitem__, threshold=0.5, shown=0)
     assert [path.name for path in nothing.iterdir()] == ["errors.csv"]
 
 

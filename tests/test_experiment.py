@@ -23,15 +23,16 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.pipeline.cohort import read_cohort
 from dxa_tbs.pipeline.experiment import run_experiment
-from dxa_tbs.pipeline.outcome import watched_loss
-from dxa_tbs.pipeline.prepare import read_cohort
+from dxa_tbs.pipeline.results import watched_loss
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.history import read_history
 from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, write_csv, write_json, write_yaml
 from dxa_tbs.runs.folder import is_finished
 from dxa_tbs.runs.identity import read_config
-from dxa_tbs.training.batches import build_normalisation, to_scores
+from dxa_tbs.tasks.binary import probability_of_degraded
+from dxa_tbs.training.batches import build_normalisation
 from dxa_tbs.verification.seal import FILES as FILES_KEY
 from dxa_tbs.verification.seal import OWN
 
@@ -125,7 +126,7 @@ def test_the_saved_weights_give_the_saved_scores(finished: Path, cache_dir: Path
     model.load_state_dict(state)
     black = torch.zeros(1, 224, 224, dtype=torch.uint8)
     logits = model.eval()(build_normalisation([0] * 3, [1] * 3, torch.device("cpu")).to_input(black))
-    assert 0 < to_scores(logits.detach())[0] < 1
+    assert 0 < probability_of_degraded(logits.detach())[0] < 1
 
 
 def test_a_finished_run_is_skipped(finished: Path, cache_dir: Path) -> None:

@@ -6,24 +6,25 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, built_network, composed, defaults_of
+from conftest import SMALL, composed, defaults_of, image_set
 from torch import nn
 
 from dxa_tbs.config.choices import Precision
+from dxa_tbs.config.kinds import function_of
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
-from dxa_tbs.evaluation.metrics import binary_auc
-from dxa_tbs.pipeline import trial
 from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
+from dxa_tbs.pipeline.train import new_network, prepare_step, train
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib
-from dxa_tbs.training.fit import Epoch, Fitted
 from dxa_tbs.training.precision import AMPERE, compute_exactly
-from dxa_tbs.training.step import build_optimizer, build_step, enter_training
+from dxa_tbs.training.step import Step, build_optimizer, build_step, enter_training
 from dxa_tbs.training.step_check import disagreement
 
 ADHOC = [f"model{number}" for number in (1, 2, 3, 4)]
@@ -38,19 +39,24 @@ def configured(name: str, *typed: str, device: str = "cuda") -> Config:
     return composed(f"model={name}", *own, f"trainer.device={device}", size, *typed)
 
 
-def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, trial.Step]:
+def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, Step]:
     """Return network, images and step; the same for the same configuration."""
-    network = built_network(config.model, config.approach, config.trainer)
+    network = new_network(config)
+    learner = build_learner(network, caches_features=False)
     pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 224, 224), dtype=np.uint8)
-    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
-    samples = trial.take_samples(learner, np.arange(NUM_IMAGES), np.arange(NUM_IMAGES) % 2)
+    rows = np.arange(NUM_IMAGES)
+    samples = take_samples(learner, place(learner, Inputs(pixels, [])), rows, rows % 2)
     if is_recorded:
-        given = {"approach": config.approach, "trainer": config.trainer, "optimizer": config.optimizer}
-        return learner.model, samples, trial.prepare_step(learner, samples, **given)
-    settings = dataclasses.asdict(config.optimizer)
-    optimizer = build_optimizer(learner.model, settings.pop("name"), is_recorded=True, **settings)
+        return learner.model, samples, prepare_step(network, learner, samples, config)
+    settings = {key: value for key, value in dataclasses.asdict(config.optimizer).items() if key != "name"}
+    optimizer = build_optimizer(learner.model, function_of("optimizer", config.optimizer), is_recorded=True, **settings)
     step = build_step(
-        learner.model, optimizer, to_input=learner.to_input, device=learner.device, precision=learner.precision
+        learner.model,
+        optimizer,
+        loss=network.task.loss,
+        to_input=learner.to_input,
+        device=learner.device,
+        precision=learner.precision,
     )
     enter_training(learner.model, moves_frozen_bn=False)
     return learner.model, samples, step
@@ -107,16 +113,16 @@ def test_bf16_passes_the_check_before_training(name: str) -> None:
     if torch.cuda.get_device_capability() < AMPERE:
         pytest.skip("this GPU has no bf16")
     config = configured(name, "trainer.precision=fp32")
-    network = built_network(config.model, config.approach, config.trainer)
-    assert disagreement(network.model, network.normalise, Precision.bf16) is None
+    network = new_network(config)
+    assert disagreement(network.model, network.normalise, Precision.bf16, loss=network.task.loss) is None
     compute_exactly(Precision.fp32)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_on_a_gpu_all_weights_are_updated_in_a_few_kernels(name: str) -> None:
+@pytest.mark.parametrize("build", [torch.optim.SGD, torch.optim.AdamW])
+def test_on_a_gpu_all_weights_are_updated_in_a_few_kernels(build: Any) -> None:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(50))).cuda()
-    optimizer = build_optimizer(model, name, lr=0.1, weight_decay=0.0, is_recorded=True)
+    optimizer = build_optimizer(model, build, lr=0.1, weight_decay=0.0, is_recorded=True)
     model(torch.ones(2, 4, device="cuda")).sum().backward()
     optimizer.step()  # momentum and moments are there now
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
@@ -137,17 +143,11 @@ def memory_of(num_bytes: int) -> Iterator[None]:
         torch.cuda.empty_cache()
 
 
-def train(config: Config, num_train: int, num_val: int) -> Fitted:
-    network = built_network(config.model, config.approach, config.trainer)
-    pixels = np.random.default_rng(0).integers(0, 256, (num_train + num_val, 224, 224), dtype=np.uint8)
-    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
-    rows = np.arange(num_train), np.arange(num_train, num_train + num_val)
-    samples, val = (trial.take_samples(learner, part, part % 2) for part in rows)
-    settings = {"approach": config.approach, "trainer": config.trainer}
-    step = trial.prepare_step(learner, samples, optimizer=config.optimizer, **settings)
-    history: list[Epoch] = []
-    settings |= {"is_original_N": np.ones(num_val, bool), "auc": binary_auc, "on_epoch": history.append}
-    return trial.train(learner, step, samples, val, seed=0, **settings)
+def epoch_to_test(config: Config, num_train: int, num_val: int) -> int:
+    """Train on noise; return the epoch whose weights would be tested."""
+    rng, size = np.random.default_rng(0), num_train + num_val
+    images = image_set(rng.integers(0, 256, (size, 224, 224), dtype=np.uint8), np.arange(size) % 2, num_train=num_train)
+    return int(train(images, config).facts["tested_epoch"])
 
 
 @pytest.mark.gpu
@@ -155,23 +155,23 @@ def train(config: Config, num_train: int, num_val: int) -> Fitted:
 def test_vgg16_trains_at_batch_24_on_a_card_of_6_gb(precision: str) -> None:
     config = configured("vgg16", f"trainer.precision={precision}", "trainer.batch_size=24", "trainer.epochs=2")
     with memory_of(SIX_GB):
-        assert train(config, 67, 70).tested_epoch in (1, 2)  # 24 + 24 + 19 images; validation 64 + 6
+        assert epoch_to_test(config, 67, 70) in (1, 2)  # 24 + 24 + 19 images; validation 64 + 6
 
 
 @pytest.mark.gpu
 def test_a_gpu_without_room_for_the_weights_or_the_batch_is_answered_in_one_line() -> None:
     with memory_of(200 * 2**20), pytest.raises(Refusal, match=r"too little memory for vgg16: use trainer\.device=cpu"):
-        train(configured("vgg16", "trainer.precision=fp32"), 16, 8)
+        epoch_to_test(configured("vgg16", "trainer.precision=fp32"), 16, 8)
     config = configured("squeezenet", "trainer.precision=fp32", "trainer.batch_size=512")
     with memory_of(900 * 2**20), pytest.raises(Refusal, match=r"512 images at once: give trainer\.micro_batch_size"):
-        train(config, 512, 8)
+        epoch_to_test(config, 512, 8)
 
 
 @pytest.mark.gpu
 def test_validation_goes_on_with_fewer_images_at_once() -> None:
     config = configured("vgg16", "trainer.precision=fp32", "trainer.batch_size=1", "trainer.epochs=1")
     with memory_of(int(2.3 * 2**30)):  # 64 images need 1.6 GB beside 1.5 of weights, gradients and momentum
-        assert train(config, 2, 64).tested_epoch == 1
+        assert epoch_to_test(config, 2, 64) == 1
 
 
 @pytest.mark.gpu

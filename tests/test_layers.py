@@ -10,26 +10,30 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path("src/dxa_tbs")
-LEAVES = {"errors", "hashes"}  # everybody's
+LEAVES = {"errors", "hashes", "progress"}  # everybody's
 ALLOWED = {  # room: what else of ours it may import
     "errors": set(),
     "hashes": set(),
+    "progress": set(),
     "cache": set(),
     "config": set(),
     "runs": set(),
     "evaluation": set(),
+    "tasks": {"evaluation"},
     "data": {"cache", "config"},
     "models": {"config"},
     "training": {"cache", "config"},
     "verification": {"evaluation", "runs"},
     "report": {"evaluation", "runs", "verification"},
-    "pipeline": {"config", "data", "evaluation", "models", "report", "runs", "training", "verification"},
+    "pipeline": {"config", "data", "evaluation", "models", "report", "runs", "tasks", "training", "verification"},
+    "notebook": {"config", "pipeline"},
     "train": {"config", "pipeline", "runs", "verification"},
     "tables": {"config", "report"},
     "reproduce": {"config", "pipeline", "report", "runs"},
     "plan": {"config", "runs"},
     "phantom": {"config", "data", "pipeline"},
 }
+BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "verification")
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -54,6 +58,24 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
     assert imported_rooms(path) <= ALLOWED[room] | LEAVES | {room}
 
 
+@pytest.mark.parametrize("room", BELOW_PIPELINE)
+def test_below_the_pipeline_functions_take_values_never_the_configuration(room: str) -> None:
+    """Of config/ only the choices are values: schema, kinds and composition stay above."""
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        of_config = {module for module in modules if module.startswith("dxa_tbs.config")}
+        assert of_config <= {"dxa_tbs.config.choices"}, path
+        assert "Config" not in {annotation[-6:] for annotation in annotations(tree)}, path
+
+
+def annotations(tree: ast.Module) -> set[str]:
+    """Return the names in the annotations of all functions."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    arguments = [one for node in functions for one in (*node.args.args, *node.args.kwonlyargs) if one.annotation]
+    return {name.id for one in arguments for name in ast.walk(one.annotation) if isinstance(name, ast.Name)}
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -64,6 +86,9 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
         "plan",
         "config.checks",
         "pipeline.experiment",
+        "pipeline.prepare",
+        "tasks.binary",
+        "tasks.losses",
         "report.build",
         "runs.folder",
         "report.tables",

@@ -26,7 +26,7 @@ PAPER_LABELS = functools.partial(label_tbs, rule=LabelRule.binary, degraded_max=
 
 
 def cohort(**changes: object) -> pd.DataFrame:
-    settings = dict(seed=0, wanted=(30, 15), label=PAPER_LABELS, has_signal=True, tbs_reader_sd=0.035)
+    settings = dict(seed=0, num_normal=30, num_degraded=15, label=PAPER_LABELS, has_signal=True, tbs_reader_sd=0.035)
     return phantom_cohort(**settings | dict(psf_cv=0.03, thickness_sd_cm=1.0) | changes)  # type: ignore[arg-type]
 
 
@@ -125,11 +125,11 @@ def test_the_region_encloses_the_four_vertebrae_and_lies_in_the_frame() -> None:
 def test_a_class_that_cannot_be_filled_is_refused() -> None:
     never = functools.partial(label_tbs, rule=LabelRule.binary, degraded_max=0.31, normal_min=1.35)
     with pytest.raises(Refusal, match="could not be found"):
-        cohort(label=never, wanted=(1, 1))
+        cohort(label=never, num_normal=1, num_degraded=1)
 
 
 def test_an_exported_cohort_holds_the_same_pixels_and_no_label(tmp_path: Path) -> None:
-    table = cohort(wanted=(2, 1))
+    table = cohort(num_normal=2, num_degraded=1)
     csv = export_cohort(table, tmp_path / "hospital")
     written = pd.read_csv(csv)
     assert "label" not in written

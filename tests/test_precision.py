@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import built_network, composed
+from conftest import composed
 from torch import nn
 
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.pipeline import trial
+from dxa_tbs.pipeline.learner import build_learner, take_samples
 from dxa_tbs.pipeline.network import build_network
-from dxa_tbs.training.batches import build_normalisation, cross_entropy
+from dxa_tbs.pipeline.train import new_network, prepare_step
+from dxa_tbs.tasks.losses import cross_entropy
+from dxa_tbs.training.batches import build_normalisation
 from dxa_tbs.training.precision import choose_precision, is_channels_last, lowered, with_frozen_lowered
 from dxa_tbs.training.process import set_up_process
 from dxa_tbs.training.step_check import compare_steps, disagreement
@@ -61,7 +63,7 @@ def test_scores_of_a_network_in_bf16_are_no_ties(typed: list[str]) -> None:
     config = composed(
         *typed, *(["model.weights=none"] if "model=model3" not in typed else []), "trainer.precision=bf16"
     )
-    network = built_network(config.model, config.approach, config.trainer)
+    network = new_network(config)
     images = torch.rand(24, 3, 224, 224, generator=torch.Generator().manual_seed(0)).round(decimals=2)
     with torch.no_grad(), lowered(CPU, Precision.bf16):
         logits = network.model.eval()(images.to(memory_format=torch.channels_last))
@@ -81,17 +83,17 @@ class Cancels(nn.Sequential):
 
 
 def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -> None:
-    network = built_network(*settings("model=model3", "approach=adhoc")).model
+    network = new_network(composed("model=model3", "approach=adhoc")).model
     before = copy.deepcopy(network.state_dict())
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    assert disagreement(network, PLAIN, Precision.bf16) is None
+    assert disagreement(network, PLAIN, Precision.bf16, loss=cross_entropy) is None
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     torch.manual_seed(0)
-    assert disagreement(Cancels(), PLAIN, Precision.fp32) is None
-    assert disagreement(Cancels(), PLAIN, Precision.bf16) is not None
+    assert disagreement(Cancels(), PLAIN, Precision.fp32, loss=cross_entropy) is None
+    assert disagreement(Cancels(), PLAIN, Precision.bf16, loss=cross_entropy) is not None
 
 
 class DropsByType(nn.Dropout):
@@ -107,12 +109,12 @@ class DropsByType(nn.Dropout):
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "squeezenet"])
 def test_dropout_that_draws_by_type_is_not_taken_for_a_wrong_step(name: str) -> None:
     typed = (f"model={name}", "approach=full", "model.weights=none", "trainer.precision=fp32")
-    network = built_network(*settings(*typed))
+    network = new_network(composed(*typed))
     for parent in list(network.model.modules()):
         for place, layer in parent.named_children():
             if isinstance(layer, nn.Dropout):
                 setattr(parent, place, DropsByType(layer.p))
-    assert disagreement(network.model, network.normalise, Precision.bf16) is None
+    assert disagreement(network.model, network.normalise, Precision.bf16, loss=cross_entropy) is None
     assert all(layer.p > 0 for layer in network.model.modules() if isinstance(layer, DropsByType))
 
 
@@ -127,7 +129,7 @@ class Faint(nn.Sequential):
 
 
 def test_the_check_of_fp16_scales_the_loss_as_training_does() -> None:
-    assert disagreement(Faint(), PLAIN, Precision.fp16) is None
+    assert disagreement(Faint(), PLAIN, Precision.fp16, loss=cross_entropy) is None
 
 
 @pytest.mark.parametrize("capability", [(6, 1), (7, 5)])
@@ -191,13 +193,11 @@ def textures(count: int) -> tuple[np.ndarray, np.ndarray]:
 def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Module]:
     """Train as a run does, 20 batches of 4; return the loss of each, and the network."""
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", f"trainer.precision={precision}")
-    network = built_network(config.model, config.approach, config.trainer)
+    network = new_network(config)
     pixels, labels = textures(20)
-    learner = trial.build_learner(network, config.approach, pixels, [], cache_dir=Path())
-    samples = trial.take_samples(learner, np.arange(20), labels)
-    step = trial.prepare_step(
-        learner, samples, approach=config.approach, trainer=config.trainer, optimizer=config.optimizer
-    )
+    learner = build_learner(network, caches_features=False)
+    samples = take_samples(learner, torch.from_numpy(pixels), np.arange(20), labels)
+    step = prepare_step(network, learner, samples, config)
     learner.model.train()
     losses = []
     for index in torch.arange(20).split(4) * 4:
@@ -210,7 +210,7 @@ def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Modul
 @pytest.mark.parametrize("name", ["model1", "model3", pytest.param("model4", marks=pytest.mark.slow)])
 def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
-    plain = built_network(config.model, config.approach, config.trainer)
+    plain = new_network(config)
     optimizer = torch.optim.SGD(plain.model.parameters(), lr=config.optimizer.lr, momentum=config.optimizer.momentum)
     pixels, labels = textures(20)
     expected = []
@@ -238,7 +238,7 @@ def test_to_build_a_network_changes_nothing_of_the_process() -> None:
     try:
         cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = False, True, True
         torch.manual_seed(123)
-        build_network(config.model, config.approach, config.trainer, device=CPU, precision=Precision.fp32, trained=None)
+        build_network(config, device=CPU, precision=Precision.fp32)
         assert (cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32) == (False, True, True)
         assert torch.initial_seed() == 123
     finally:

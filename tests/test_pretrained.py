@@ -9,21 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import built_network, composed
+from conftest import composed, image_set
 from torch import nn
 
 from dxa_tbs.config.choices import Architecture, Precision
-from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
-from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.models import last
+from dxa_tbs.models.inspection import count_parameters
 from dxa_tbs.models.pretrained import Dropout, as_chain, build_pretrained, cut_at_dropout, freeze_backbone, last_layer
-from dxa_tbs.models.registry import count_parameters
-from dxa_tbs.pipeline import network, trial
+from dxa_tbs.pipeline import network
+from dxa_tbs.pipeline.learner import predict_all
 from dxa_tbs.pipeline.network import Network
-from dxa_tbs.training.batches import Normalisation, Samples
+from dxa_tbs.pipeline.train import Trained, new_network, too_little_memory, train
+from dxa_tbs.training.batches import Normalisation
 from dxa_tbs.training.features import frozen_features
-from dxa_tbs.training.fit import Epoch, Fitted
 
 FULL = {  # paper, Tables III and IV
     "alexnet": 57_012_034,
@@ -63,10 +62,8 @@ def striped(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), labels
 
 
-def run_head(
-    name: str, cache_dir: Path, *typed: str, network: nn.Module | None = None
-) -> tuple[nn.Module, Fitted, list[Epoch], np.ndarray]:
-    """Train a head on striped images as a run does; return network, outcome, history and scores of all images."""
+def run_head(name: str, cache_dir: Path, *typed: str, network: nn.Module | None = None) -> tuple[Trained, np.ndarray]:
+    """Train a head on striped images as a run does; return it, and the scores of all images."""
     config = composed(
         f"model={name}",
         "approach=head",
@@ -74,26 +71,17 @@ def run_head(
         "trainer.device=cpu",
         "trainer.batch_size=8",
         "trainer.precision=fp32",
+        f"cache_dir={cache_dir}",
         *typed,
     )
-    built = built_network(config.model, config.approach, config.trainer)
+    built = new_network(config)
     if network is not None:
         built.model.load_state_dict(network.state_dict())
     pixels, labels = striped(20)
-    sha256 = [str(row) for row in range(len(pixels))]
-    learner = trial.build_learner(built, config.approach, pixels, sha256, cache_dir=cache_dir)
-    rows = np.arange(13), np.arange(13, 20)
-    history: list[Epoch] = []
     torch.manual_seed(1)
-    fitted = train(learner, config, *(trial.take_samples(learner, part, labels[part]) for part in rows), history)
-    return built.model, fitted, history, trial.predict(learner, trial.take_samples(learner, np.arange(20), labels))
-
-
-def train(learner: trial.Learner, config: Config, train: Samples, val: Samples, history: list[Epoch]) -> Fitted:
-    settings = {"approach": config.approach, "trainer": config.trainer}
-    step = trial.prepare_step(learner, train, optimizer=config.optimizer, **settings)
-    settings |= {"is_original_N": np.ones(len(val), bool), "on_epoch": history.append}
-    return trial.train(learner, step, train, val, **settings, seed=0, auc=binary_auc)
+    trained = train(image_set(pixels, labels, num_train=13), config, network=built)
+    assert trained.inputs is not None
+    return trained, trained.network.task.to_scores(predict_all(trained.learner, trained.inputs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,12 +177,11 @@ def test_training_a_head_leaves_the_backbone_as_it_was_bit_for_bit(name: str, tm
     torch.manual_seed(0)
     start = build(name)
     settings = ("approach.cache_features=false", "trainer.epochs=1", "optimizer.lr=0.01")
-    model, fitted, *_ = run_head(name, tmp_path, *settings, network=start)
+    model = run_head(name, tmp_path, *settings, network=start)[0].network.model
     before, after = start.state_dict(), model.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     last = next(key for key, module in model.named_modules() if module is last_layer(model))
     assert moved == {f"{last}.weight", f"{last}.bias"}
-    assert moved <= set(fitted.state)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
@@ -202,7 +189,7 @@ def test_batchnorm_statistics_follow_the_batches_when_asked(name: str, tmp_path:
     torch.manual_seed(0)
     start = build(name)
     settings = ("approach.cache_features=false", "approach.frozen_bn=train", "trainer.epochs=1")
-    model, *_ = run_head(name, tmp_path, *settings, network=start)
+    model = run_head(name, tmp_path, *settings, network=start)[0].network.model
     before, after = start.state_dict(), model.state_dict()
     frozen = {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
     assert all(torch.equal(before[key], after[key]) for key in frozen)
@@ -212,22 +199,20 @@ def test_batchnorm_statistics_follow_the_batches_when_asked(name: str, tmp_path:
 @pytest.mark.parametrize("name", LARGE_LATER)
 def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: Path) -> None:
     settings = ("trainer.epochs=3", "optimizer.lr=0.001")
-    model, _, history, scores = run_head(name, tmp_path, *settings)
-    uncached_model, _, uncached, uncached_scores = run_head(name, tmp_path, *settings, "approach.cache_features=false")
-    losses = [(epoch.train_loss, epoch.watched_loss, epoch.val_originals_auc) for epoch in history]
-    assert np.array(losses) == pytest.approx(
-        np.array([(epoch.train_loss, epoch.watched_loss, epoch.val_originals_auc) for epoch in uncached]), rel=2e-4
-    )
+    cached, scores = run_head(name, tmp_path, *settings)
+    uncached, uncached_scores = run_head(name, tmp_path, *settings, "approach.cache_features=false")
+    columns = ["train_loss", "watched_loss", "val_originals_auc"]
+    assert cached.history[columns].to_numpy() == pytest.approx(uncached.history[columns].to_numpy(), rel=2e-4)
     assert scores == pytest.approx(uncached_scores, abs=2e-4)
-    for key, tensor in model.state_dict().items():
-        assert torch.allclose(tensor, uncached_model.state_dict()[key], atol=1e-4), key
+    for key, tensor in cached.network.state.items():
+        assert torch.allclose(tensor, uncached.network.state[key], atol=1e-4), key
     assert len(list(tmp_path.glob("features-*/features.npy"))) == 1
 
 
 def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
     config = composed("model=resnet18", "approach=head", "model.weights=none", "trainer.device=cpu")
     pixels, _ = striped(3)
-    network = built_network(config.model, config.approach, config.trainer)
+    network = new_network(config)
     stem, _ = cut_at_dropout(network.model)
 
     def ask(
@@ -252,7 +237,7 @@ def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisat
 def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> None:
     def network(*typed: str) -> Network:
         config = composed("model.weights=none", "trainer.micro_batch_size=6", "trainer.device=cpu", *typed)
-        return built_network(config.model, config.approach, config.trainer)
+        return new_network(config)
 
     with pytest.raises(Refusal, match=r"trainer.micro_batch_size=6: resnet18 has BatchNorm"):
         network("model=resnet18", "approach=full")
@@ -267,20 +252,18 @@ def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> N
 def test_no_room_for_the_network_or_its_check_is_answered_in_one_line(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **settings: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(network, part, full)
     config = composed("model=squeezenet", "approach=full", "model.weights=none", "trainer.device=cpu")
     config.trainer.precision = Precision.bf16
     with pytest.raises(Refusal, match=r"^the GPU has too little memory for squeezenet: use trainer\.device=cpu$"):
-        built_network(config.model, config.approach, config.trainer)
+        new_network(config)
 
 
 def test_too_little_memory_names_the_size_to_try() -> None:
     config = composed("model=squeezenet", "approach=full")
-    exact, other = (
-        trial.too_little_memory(build(name), config.approach, config.trainer) for name in ("squeezenet", "resnet18")
-    )
+    exact, other = (too_little_memory(build(name), config) for name in ("squeezenet", "resnet18"))
     assert exact.startswith("the GPU has too little memory for 24 images at once: give trainer.micro_batch_size=12")
     assert "trainer.batch_size=12, which is another protocol" in other

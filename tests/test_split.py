@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from dxa_tbs.data import split
 from dxa_tbs.data.audit import check_pixels, check_split, check_unseen
-from dxa_tbs.data.split import split_by_counts, split_by_fold, split_by_fractions, split_from_file
+from dxa_tbs.data.split import split_from_file
 from dxa_tbs.errors import Refusal
 
+NAMES = ("Normal", "Degraded")
+split_by_fractions = functools.partial(split.split_by_fractions, class_names=NAMES)
+split_by_fold = functools.partial(split.split_by_fold, class_names=NAMES)
+
 TABLE_I = {"train": (979, 148), "val": (140, 21), "test": (139, 42)}
+
+
+def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]], *, seed: int) -> pd.Series:
+    wanted = {name: dict(zip(NAMES, of_each, strict=True)) for name, of_each in counts.items()}
+    return split.split_by_counts(cohort, class_names=NAMES, seed=seed, **wanted)
 
 
 def single_images(num_normal: int, num_degraded: int) -> pd.DataFrame:
@@ -98,10 +110,12 @@ def test_a_finished_runs_split_comes_back_and_its_copies_do_not_count(tmp_path: 
     cohort = single_images(3, 0)
     path = tmp_path / "split.csv"
     path.write_text("image_id,split,origin\np00002,test,\np00000,train,\np00001,val,\np00000+1,train,p00000\n")
-    assert split_from_file(cohort, path, column="split").tolist() == ["train", "val", "test"]
+    assert split_from_file(cohort, path=str(path), column="split").tolist() == ["train", "val", "test"]
     path.write_text("patient_id,side\np00002,test\np00000,train\np00001,val\n")
-    assert split_from_file(cohort, path, column="side").tolist() == ["train", "val", "test"]
-    assert split_from_file(cohort.assign(split=["train", "val", "test"]), None, column="split").tolist()[2] == "test"
+    assert split_from_file(cohort, path=str(path), column="side").tolist() == ["train", "val", "test"]
+    assert (
+        split_from_file(cohort.assign(split=["train", "val", "test"]), path=None, column="split").tolist()[2] == "test"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,16 +131,16 @@ def test_a_finished_runs_split_comes_back_and_its_copies_do_not_count(tmp_path: 
 def test_a_split_file_that_does_not_settle_every_image_is_refused(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(Refusal, match=what):
-        split_from_file(single_images(3, 0), tmp_path / "split.csv", column="split")
+        split_from_file(single_images(3, 0), path=str(tmp_path / "split.csv"), column="split")
 
 
 def test_a_patient_on_two_sides_is_refused_by_name() -> None:
     table = pd.DataFrame({"patient_id": ["a", "a", "b"], "label": [0, 1, 1], "split": ["train", "test", "test"]})
     with pytest.raises(Refusal, match="1 patients are on two sides") as refusal:
-        check_split(table, needed=())
+        check_split(table, class_names=NAMES, needed=())
     assert refusal.value.details == ("a",)
     with pytest.raises(Refusal, match="no Normal image in test"):
-        check_split(table.iloc[1:], needed=("test",))
+        check_split(table.iloc[1:], class_names=NAMES, needed=("test",))
 
 
 def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,12 +154,12 @@ def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused(caplog: pyte
         }
     )
     with pytest.raises(Refusal) as refusal:
-        check_pixels(table)
+        check_pixels(table, class_names=NAMES)
     assert refusal.value.details == ("a.png (Normal, train) = b.png (Normal, test)",)
-    check_pixels(table.iloc[2:])
+    check_pixels(table.iloc[2:], class_names=NAMES)
     assert "2 images are the same as another of their class and split" in caplog.text
     with pytest.raises(Refusal):
-        check_pixels(table.iloc[2:].assign(label=[0, 1, 0]))
+        check_pixels(table.iloc[2:].assign(label=[0, 1, 0]), class_names=NAMES)
 
 
 def test_testing_on_what_was_trained_on_is_refused() -> None:

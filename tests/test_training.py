@@ -20,24 +20,21 @@ from torch import nn
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.models.adhoc import build_adhoc
+from dxa_tbs.tasks.binary import binary_task
+from dxa_tbs.tasks.losses import cross_entropy
 from dxa_tbs.training import step as steps
-from dxa_tbs.training.batches import (
-    EVAL_BATCH_SIZE,
-    Samples,
-    build_normalisation,
-    cross_entropy,
-    predict_logits,
-    to_scores,
-)
+from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Samples, build_normalisation, predict_outputs
 from dxa_tbs.training.checkpoint import load_weights, save_weights
 from dxa_tbs.training.device import choose_device, has_kernels, place_inputs
-from dxa_tbs.training.fit import Epoch, Fitted, fit
+from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import with_fewer_at_once
 from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, is_fused, undone
 from dxa_tbs.training.timing import ten_epochs
 
 CPU = torch.device("cpu")
 PLAIN = build_normalisation([0.0] * 3, [1.0] * 3, CPU)
+BINARY = binary_task(loss=cross_entropy)
+SGD = torch.optim.SGD
 
 
 def easy(count: int, seed: int = 0) -> Samples:
@@ -58,17 +55,17 @@ class Tiny(nn.Sequential):
         super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(400, 1))
 
 
-def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[Epoch]]:
-    history: list[Epoch] = []
+def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[dict[str, float]]]:
     settings: dict[str, Any] = dict(
         train=easy(50), watched=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
     )
-    settings |= dict(keeps_last=False, seed=0, auc=binary_auc, on_epoch=history.append)
+    settings |= dict(keeps_last=False, seed=0, judge=BINARY)
     settings |= changes
     settings.setdefault("is_original_N", np.ones(len(settings["watched"]), bool))
-    optimizer = build_optimizer(model, "sgd", lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
-    step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
-    return fit(model, step=step, **settings), history
+    optimizer = build_optimizer(model, SGD, lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
+    step = build_step(model, optimizer, loss=cross_entropy, to_input=PLAIN.to_input, device=CPU)
+    fitted = fit(model, step=step, **settings)
+    return fitted, fitted.history
 
 
 def test_grey_becomes_three_normalised_channels() -> None:
@@ -83,8 +80,8 @@ def test_grey_becomes_three_normalised_channels() -> None:
 
 def test_the_loss_falls_and_easy_images_are_told_apart() -> None:
     _, history = run(Tiny())
-    assert history[-1].train_loss < history[0].train_loss / 2
-    assert history[-1].val_originals_auc == 1.0
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 2
+    assert history[-1]["val_originals_auc"] == 1.0
 
 
 def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included() -> None:
@@ -94,11 +91,11 @@ def test_the_epochs_loss_is_the_mean_over_images_the_small_last_batch_included()
     reference = Tiny().train()
     with torch.no_grad():
         losses = [
-            cross_entropy(reference(PLAIN.to_input(train.inputs_M[index])), train.labels_N[index]) * len(index)
+            cross_entropy(reference(PLAIN.to_input(train.inputs_M[index])), train.targets_N[index]) * len(index)
             for index in order.split(8)
         ]
     _, history = run(model, train=train, lr=1e-30, epochs=1, seed=4)
-    assert history[0].train_loss == pytest.approx(float(sum(losses)) / 13, rel=1e-5)
+    assert history[0]["train_loss"] == pytest.approx(float(sum(losses)) / 13, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
@@ -109,19 +106,21 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
 
 def test_the_epoch_of_the_lowest_validation_loss_is_tested_or_the_last_one() -> None:
     best, history = run(Tiny(), epochs=8, watched=easy(21, seed=1))
-    losses = [epoch.watched_loss for epoch in history]
+    losses = [epoch["watched_loss"] for epoch in history]
     assert best.tested_epoch == int(np.argmin(losses)) + 1
     model = Tiny()
     model.load_state_dict(best.state)
     val = easy(21, seed=1)
-    assert cross_entropy(predict_logits(model, val, PLAIN.to_input), val.labels_N).item() == pytest.approx(min(losses))
+    assert cross_entropy(predict_outputs(model, val, PLAIN.to_input), val.targets_N).item() == pytest.approx(
+        min(losses)
+    )
     last, _ = run(Tiny(), epochs=8, keeps_last=True)
     assert last.tested_epoch == 8
 
 
 def with_upside_down_copies(val: Samples) -> tuple[Samples, np.ndarray]:
     """Return the samples followed by as many again with the other label, and which are the first."""
-    rows, labels = torch.cat([val.rows_N, val.rows_N]), torch.cat([val.labels_N, 1 - val.labels_N])
+    rows, labels = torch.cat([val.rows_N, val.rows_N]), torch.cat([val.targets_N, 1 - val.targets_N])
     return Samples(val.inputs_M, rows, labels), np.arange(len(labels)) < len(val)
 
 
@@ -130,28 +129,28 @@ def test_validation_figures_are_of_originals_and_the_watched_loss_of_all_that_is
     fitted, history = run(Tiny(), watched=watched, is_original_N=is_original, epochs=3)
     model = Tiny()
     model.load_state_dict(fitted.state)
-    logits = predict_logits(model, watched, PLAIN.to_input)
+    logits = predict_outputs(model, watched, PLAIN.to_input)
     told = history[fitted.tested_epoch - 1]
-    assert told.watched_loss == cross_entropy(logits, watched.labels_N).item()
-    assert told.val_originals_loss == cross_entropy(logits[:21], watched.labels_N[:21]).item()
-    assert told.val_originals_auc == binary_auc(watched.labels_N[:21].numpy(), to_scores(logits)[:21])
-    assert told.val_originals_auc > 0.5 == binary_auc(watched.labels_N.numpy(), to_scores(logits))
+    assert told["watched_loss"] == cross_entropy(logits, watched.targets_N).item()
+    assert told["val_originals_loss"] == cross_entropy(logits[:21], watched.targets_N[:21]).item()
+    assert told["val_originals_auc"] == binary_auc(watched.targets_N[:21].numpy(), BINARY.to_scores(logits)[:21])
+    assert told["val_originals_auc"] > 0.5 == binary_auc(watched.targets_N.numpy(), BINARY.to_scores(logits))
     _, alone = run(Tiny(), watched=easy(21, seed=1), epochs=3)
-    assert all(epoch.watched_loss == epoch.val_originals_loss for epoch in alone)
+    assert all(epoch["watched_loss"] == epoch["val_originals_loss"] for epoch in alone)
 
 
 def test_the_epoch_that_is_tested_goes_by_the_watched_loss() -> None:
     watched, is_original = with_upside_down_copies(easy(21, seed=1))
     with_copies, history = run(Tiny(), watched=watched, is_original_N=is_original, epochs=6)
     originals, _ = run(Tiny(), watched=easy(21, seed=1), epochs=6)
-    assert with_copies.tested_epoch == 1 + int(np.argmin([epoch.watched_loss for epoch in history]))
-    assert originals.tested_epoch == 1 + int(np.argmin([epoch.val_originals_loss for epoch in history]))
+    assert with_copies.tested_epoch == 1 + int(np.argmin([epoch["watched_loss"] for epoch in history]))
+    assert originals.tested_epoch == 1 + int(np.argmin([epoch["val_originals_loss"] for epoch in history]))
     assert with_copies.tested_epoch < originals.tested_epoch
 
 
 def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss() -> None:
     train = easy(50)
-    upside_down = dataclasses.replace(train, labels_N=1 - train.labels_N)  # the better the fit, the worse
+    upside_down = dataclasses.replace(train, targets_N=1 - train.targets_N)  # the better the fit, the worse
     fitted, history = run(Tiny(), watched=upside_down, epochs=50, patience=3)
     assert fitted.stopped_by == "patience"
     assert len(history) == fitted.tested_epoch + 3
@@ -167,7 +166,7 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_weights
 
     fitted, history = run(Breaks(), epochs=9)
     assert fitted.stopped_by == "nan"
-    assert [epoch.epoch for epoch in history] == [1, 2]
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
     assert fitted.tested_epoch == 2
     assert all(torch.isfinite(tensor).all() for tensor in fitted.state.values())
 
@@ -181,18 +180,18 @@ def test_a_first_epoch_without_a_number_is_refused() -> None:
 def test_every_image_is_predicted_once_and_in_order_across_batches() -> None:
     model, samples = Tiny(), easy(EVAL_BATCH_SIZE["cpu"] + 3)
     rows = [0, EVAL_BATCH_SIZE["cpu"], EVAL_BATCH_SIZE["cpu"] + 2]
-    scores = to_scores(predict_logits(model, samples, PLAIN.to_input))
+    scores = BINARY.to_scores(predict_outputs(model, samples, PLAIN.to_input))
     each = [samples_of(samples.inputs_M[[row]].numpy(), np.ones(1)) for row in rows]
-    single = [to_scores(predict_logits(model, sample, PLAIN.to_input))[0] for sample in each]
+    single = [BINARY.to_scores(predict_outputs(model, sample, PLAIN.to_input))[0] for sample in each]
     assert scores.shape == (EVAL_BATCH_SIZE["cpu"] + 3,)
     assert scores[rows] == pytest.approx(single, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_each_optimizer_is_torchs_own_with_its_settings(name: str) -> None:
-    settings = {"lr": 0.3, "weight_decay": 0.1} | ({"momentum": 0.7} if name == "sgd" else {})
-    optimizer = build_optimizer(Tiny(), name, **settings)
-    assert type(optimizer).__name__.lower() == name
+@pytest.mark.parametrize("build", [torch.optim.SGD, torch.optim.AdamW])
+def test_each_optimizer_is_torchs_own_with_its_settings(build: Any) -> None:
+    settings = {"lr": 0.3, "weight_decay": 0.1} | ({"momentum": 0.7} if build is SGD else {})
+    optimizer = build_optimizer(Tiny(), build, **settings)
+    assert type(optimizer) is build
     assert all(optimizer.param_groups[0][key] == value for key, value in settings.items())
     assert optimizer.param_groups[0]["fused"]
     assert not optimizer.param_groups[0].get("capturable")
@@ -208,8 +207,8 @@ def test_on_a_gpu_torch_may_update_all_weights_at_once(optimizer: Any) -> None:
 def trained(steps_before: int) -> dict[str, torch.Tensor]:
     """Return the weights after three steps, and before them some that are undone."""
     model, train = Tiny().train(), easy(24)
-    optimizer = build_optimizer(model, "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
-    step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
+    optimizer = build_optimizer(model, SGD, lr=0.1, momentum=0.9, weight_decay=0.0)
+    step = build_step(model, optimizer, loss=cross_entropy, to_input=PLAIN.to_input, device=CPU)
     if steps_before:
         with contextlib.suppress(ZeroDivisionError), undone(step, model):
             for _ in range(steps_before):
@@ -250,8 +249,8 @@ def test_all_sizes_warm_up_before_any_is_recorded_and_in_the_same_stream(monkeyp
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext(used.append(stream)))
     model, train = Tiny().train(), easy(20)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimizer = build_optimizer(model, "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
-    step = build_step(model, optimizer, to_input=PLAIN.to_input, device=CPU)
+    optimizer = build_optimizer(model, SGD, lr=0.1, momentum=0.9, weight_decay=0.0)
+    step = build_step(model, optimizer, loss=cross_entropy, to_input=PLAIN.to_input, device=CPU)
 
     def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
         told.append((len(labels_B),))
@@ -271,8 +270,8 @@ def test_a_step_that_cannot_be_recorded_is_run_as_written(
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     model = Tiny()
-    step = build_step(model, build_optimizer(model, "sgd", lr=0.1, momentum=0.9, weight_decay=0.0),
-                      to_input=PLAIN.to_input, device=CPU)  # fmt: skip
+    step = build_step(model, build_optimizer(model, SGD, lr=0.1, momentum=0.9, weight_decay=0.0),
+                      loss=cross_entropy, to_input=PLAIN.to_input, device=CPU)  # fmt: skip
     monkeypatch.setattr(steps, "record_step", fails)
     monkeypatch.setattr(torch, "__version__", "2.12.0+cu126")
     assert steps.record_if_possible(step, model, easy(8), [8]) is step
@@ -300,11 +299,11 @@ class Roomy(Tiny):
 
 def test_images_are_scored_by_halves_until_the_gpu_has_room() -> None:
     model, samples = Roomy(4), easy(20)
-    expected = predict_logits(Tiny(), samples, PLAIN.to_input)
-    assert torch.allclose(predict_logits(model, samples, PLAIN.to_input), expected, atol=1e-6)
+    expected = predict_outputs(Tiny(), samples, PLAIN.to_input)
+    assert torch.allclose(predict_outputs(model, samples, PLAIN.to_input), expected, atol=1e-6)
     assert model.asked == [16, 8, *[4] * 5]
     with pytest.raises(torch.OutOfMemoryError):
-        predict_logits(Roomy(0), samples, PLAIN.to_input)
+        predict_outputs(Roomy(0), samples, PLAIN.to_input)
 
 
 def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
@@ -375,8 +374,8 @@ def test_a_gpu_without_code_in_this_build_is_known_before_it_fails(
     assert has_kernels(capability, architectures) is runs
 
 
-def epochs(count: int) -> list[Epoch]:
-    return [Epoch(k, 0.5, 0.5, 0.5, 0.5, 0.1, train_s=float(k), val_s=0.5) for k in range(1, count + 1)]
+def epochs(count: int) -> list[dict[str, float]]:
+    return [{"epoch": k, "train_s": float(k), "val_s": 0.5} for k in range(1, count + 1)]
 
 
 def test_the_time_of_ten_epochs_is_measured_or_absent_never_extrapolated() -> None:

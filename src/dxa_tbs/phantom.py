@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from dxa_tbs.config.answers import one_line_refusals
 from dxa_tbs.config.checks import check_config
 from dxa_tbs.config.compose import load_config
-from dxa_tbs.config.schema import Config, PhantomConfig, conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import Config, PhantomConfig, conf_dir
 from dxa_tbs.errors import Refusal
 
 
@@ -21,7 +22,7 @@ def write_phantom(config: Config, folder: Path) -> Path:
         Refusal: the dataset is no phantom, or the folder holds something.
     """
     from dxa_tbs.data.phantom.cohort import export_cohort
-    from dxa_tbs.pipeline.prepare import read_cohort
+    from dxa_tbs.pipeline.cohort import read_cohort
 
     if not isinstance(config.dataset, PhantomConfig):
         raise Refusal(f"dataset={config.dataset.name}: only a phantom can be written: use dataset=phantom")

@@ -26,7 +26,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from dxa_tbs.config.answers import one_line_refusals
 from dxa_tbs.config.checks import check_config
 from dxa_tbs.config.compose import check_recipe, chosen_options, default_settings, load_config, to_plain
-from dxa_tbs.config.schema import AdhocConfig, Config, PretrainedConfig, conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import AdhocConfig, Config, PretrainedConfig, conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.runs.files import read_json
@@ -160,11 +161,13 @@ def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
 def _run(job: Job, title: str) -> str | None:
     """Run one job unless it is finished; return in one line what went wrong, None: nothing."""
     from dxa_tbs.pipeline.experiment import run_experiment  # here: what only shows the plan needs no pandas
+    from dxa_tbs.pipeline.terminal import progress_bars
 
     _log_to_terminal()  # in a process of its own nothing is set up
     log.info(title)
     try:
-        run_experiment(job.config, defaults=job.defaults)
+        with progress_bars() as show:
+            run_experiment(job.config, defaults=job.defaults, on_progress=show)
     except Exception as error:
         text = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
         log.error("failed: %s: %s", job.title, text)

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from dxa_tbs.config.answers import one_line_refusals, print_refusal, refuse_empty_sweeps
 from dxa_tbs.config.checks import check_config, check_names
 from dxa_tbs.config.compose import check_recipe, default_settings, load_config, take_over_training
-from dxa_tbs.config.schema import conf_dir, register_schemas
+from dxa_tbs.config.kinds import register_schemas
+from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.imports import collector_paused
 from dxa_tbs.runs.folder import require_finished
@@ -74,9 +75,12 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
 
     with collector_paused():  # here, because it imports pandas: refusals answer at once
         from dxa_tbs.pipeline.experiment import run_experiment
-        from dxa_tbs.pipeline.outcome import watched_loss
+        from dxa_tbs.pipeline.results import watched_loss
+        from dxa_tbs.pipeline.terminal import progress_bars
 
-    return watched_loss(run_experiment(config, defaults=default_settings(HydraConfig.get().runtime.choices)))
+    defaults = default_settings(HydraConfig.get().runtime.choices)
+    with progress_bars() as show:
+        return watched_loss(run_experiment(config, defaults=defaults, on_progress=show))
 
 
 def main() -> None:

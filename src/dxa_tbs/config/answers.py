@@ -20,7 +20,8 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from dxa_tbs.config.schema import SCHEMAS, Config, conf_dir
+from dxa_tbs.config.kinds import KINDS
+from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
@@ -192,7 +193,7 @@ def _file_of(config: str, folders: Sequence[Path]) -> str:
 
 
 def _groups() -> list[str]:
-    return [*SCHEMAS, "augmentation", "recipe", "experiment"]
+    return [*KINDS, "augmentation", "recipe", "experiment"]
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
@@ -208,7 +209,7 @@ def _all_keys() -> list[str]:
     def walk(schema: Any, prefix: str) -> Iterator[str]:
         for name, declared in typing.get_type_hints(schema).items():
             yield prefix + name
-            kinds = SCHEMAS.get(name, {}).values() if not prefix else ()
+            kinds: list[Any] = [kind.schema for kind in KINDS.get(name, {}).values()] if not prefix else []
             for kind in kinds or ([declared] if dataclasses.is_dataclass(declared) else []):
                 yield from walk(kind, f"{prefix}{name}.")
 

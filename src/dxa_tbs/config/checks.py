@@ -130,7 +130,7 @@ def _training_problems(config: Config) -> Iterator[str]:
         yield from _outside("trainer.patience", trainer.patience, 1)
     if not optimizer.lr > 0:
         yield f"optimizer.lr={optimizer.lr}: must be above 0"
-    yield from _outside("optimizer.weight_decay", optimizer.weight_decay, 0)
+    yield from _outside("optimizer.weight_decay", getattr(optimizer, "weight_decay", 0.0), 0)
     momentum = getattr(optimizer, "momentum", 0.0)
     if not 0 <= momentum < 1:
         yield f"optimizer.momentum={momentum}: must be at least 0 and below 1"

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, get_type_hints
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dxa_tbs.config.schema import SCHEMAS, Config
+from dxa_tbs.config.checks import check_config
+from dxa_tbs.config.kinds import KINDS, register_schemas
+from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 NAMING_GROUPS = ("experiment", "dataset", "approach", "model")
@@ -33,6 +35,39 @@ def load_config(cfg: DictConfig) -> Config:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
     assert isinstance(config, Config)
     return config
+
+
+def compose_config(*overrides: str) -> Config:
+    """Return the configuration that these settings describe, checked; the same as on the command line.
+
+    Raises:
+        Refusal: a setting cannot be used.
+        hydra.errors.HydraException: there is no such setting or option.
+    """
+    register_schemas()
+    hydra = GlobalHydra.instance()
+    callers, hydra.hydra = hydra.hydra, None
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            check_recipe(overrides)
+            config = load_config(compose("config", overrides=list(overrides)))
+    finally:
+        hydra.hydra = callers
+    check_config(config)
+    return config
+
+
+def settings_of(plain: Mapping[str, Any]) -> Config:
+    """Return the configuration that config.yaml of a run holds, as dataclasses.
+
+    Raises:
+        Refusal: its settings are not those of this version.
+    """
+    sections = {field.name for field in dataclasses.fields(Config)}
+    cfg = OmegaConf.structured(Config)
+    for section in sections & plain.keys():
+        cfg[section] = _typed(section, plain[section])
+    return load_config(cfg)
 
 
 def check_recipe(overrides: Sequence[str]) -> None:
@@ -125,7 +160,8 @@ def _typed(section: str, values: Any) -> Any:
     """Return the values of a section as a node of the schema whose fields they have."""
     if not isinstance(values, Mapping):
         return values
-    for kind in SCHEMAS.get(section, {}).values() or [get_type_hints(Config)[section]]:
+    schemas = [kind.schema for kind in KINDS.get(section, {}).values()] or [get_type_hints(Config)[section]]
+    for kind in schemas:
         if {field.name for field in dataclasses.fields(kind)} == set(values):
             return OmegaConf.merge(OmegaConf.structured(kind), values)
     raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")

@@ -1,11 +1,10 @@
-"""The schema of the configuration and where its YAML lies; the values are in conf/, checks across them in checks."""
+"""The schema of the configuration, and the folder of its YAML files. Values are in conf/, checks in `config.checks`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dxa_tbs.config.choices import (
@@ -79,22 +78,27 @@ class PhantomConfig(DatasetConfig):
 
 
 @dataclass
-class FolderConfig(DatasetConfig):
-    root: str = MISSING
-    normal_folder: str = MISSING
-    degraded_folder: str = MISSING
-    patient_from: str | None = MISSING
+class FilesConfig(DatasetConfig):
+    """Images in files of their own."""
+
     bits: int | None = MISSING
 
 
 @dataclass
-class TableConfig(DatasetConfig):
+class FolderConfig(FilesConfig):
+    root: str = MISSING
+    normal_folder: str = MISSING
+    degraded_folder: str = MISSING
+    patient_from: str | None = MISSING
+
+
+@dataclass
+class TableConfig(FilesConfig):
     root: str = MISSING
     table: str = MISSING
     label_from: LabelSource = MISSING
     normal_label: str = MISSING
     degraded_label: str = MISSING
-    bits: int | None = MISSING
 
 
 @dataclass
@@ -158,16 +162,36 @@ class AugmentationConfig:
 class OptimizerConfig:
     name: str = MISSING
     lr: float = MISSING
-    weight_decay: float = MISSING
 
 
 @dataclass
 class SgdConfig(OptimizerConfig):
+    weight_decay: float = MISSING
     momentum: float = MISSING
 
 
 @dataclass
 class AdamWConfig(OptimizerConfig):
+    weight_decay: float = MISSING
+
+
+@dataclass
+class TaskConfig:
+    name: str = MISSING
+
+
+@dataclass
+class BinaryTaskConfig(TaskConfig):
+    pass
+
+
+@dataclass
+class LossConfig:
+    name: str = MISSING
+
+
+@dataclass
+class CrossEntropyConfig(LossConfig):
     pass
 
 
@@ -210,6 +234,8 @@ class Config:
     evaluate: str | None = MISSING
     output_root: str = MISSING
     cache_dir: str = MISSING
+    task: TaskConfig = MISSING
+    loss: LossConfig = MISSING
     model: ModelConfig = MISSING
     approach: ApproachConfig = MISSING
     dataset: DatasetConfig = MISSING
@@ -220,30 +246,6 @@ class Config:
     preprocessing: PreprocessingConfig = MISSING
     trainer: TrainerConfig = MISSING
     evaluation: EvaluationConfig = MISSING
-
-
-SCHEMAS: dict[str, dict[str, type]] = {
-    "model": {"adhoc": AdhocConfig, "pretrained": PretrainedConfig},
-    "approach": {"whole": WholeNetworkConfig, "head": HeadConfig},
-    "dataset": {"phantom": PhantomConfig, "folder": FolderConfig, "table": TableConfig},
-    "split": {
-        "table1": Table1SplitConfig,
-        "stratified": StratifiedSplitConfig,
-        "kfold": KFoldSplitConfig,
-        "file": FileSplitConfig,
-        "external": ExternalSplitConfig,
-    },
-    "optimizer": {"sgd": SgdConfig, "adamw": AdamWConfig},
-}
-
-
-def register_schemas() -> None:
-    """Make the schemas known to Hydra; a YAML file of a group with several kinds names its own."""
-    store = ConfigStore.instance()
-    store.store(name="base_schema", node=Config)
-    for group, kinds in SCHEMAS.items():
-        for kind, schema in kinds.items():
-            store.store(group=f"schema/{group}", name=kind, node=schema)
 
 
 def conf_dir() -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.data.labels import CLASS_NAMES
 from dxa_tbs.data.likeness import Pair, find_alike
 from dxa_tbs.data.names import loose_form
 from dxa_tbs.errors import Refusal
@@ -20,12 +19,12 @@ log = logging.getLogger("dxa_tbs.data")
 MAX_PAIRS = 10_000  # more say nothing new
 
 
-def check_split(table: pd.DataFrame, *, needed: Sequence[str]) -> None:
-    """Refuse a split that shares a patient between its sides, or lacks a class where one is needed.
+def check_split(table: pd.DataFrame, *, class_names: Sequence[str], needed: Sequence[str]) -> None:
+    """Refuse a split that shares a patient between its sides, or lacks a class where all are needed.
 
     Args:
         table: with the columns patient_id, label, split.
-        needed: the splits that must hold both classes.
+        needed: the splits that must hold every class.
 
     Raises:
         Refusal: names the patients, or the split and the class.
@@ -34,12 +33,12 @@ def check_split(table: pd.DataFrame, *, needed: Sequence[str]) -> None:
     if shared := sorted(sides.index[sides > 1]):
         raise Refusal(f"{len(shared)} patients are on two sides of the split: mend the split", shared)
     for split in needed:
-        for label, name in enumerate(CLASS_NAMES):
+        for label, name in enumerate(class_names):
             if not ((table["split"] == split) & (table["label"] == label)).any():
                 raise Refusal(f"split: no {name} image in {split}: use more images, or another split")
 
 
-def check_pixels(table: pd.DataFrame) -> None:
+def check_pixels(table: pd.DataFrame, *, class_names: Sequence[str]) -> None:
     """Refuse images that are the same pixel by pixel but stand on two sides of the split, or in both classes.
 
     Scanners re-export one scan under new names; neither file names nor file hashes show it.
@@ -50,11 +49,13 @@ def check_pixels(table: pd.DataFrame) -> None:
     Raises:
         Refusal: lists the groups of twins.
     """
+    names = dict(enumerate(class_names))
     twins = table[table["sha256"].duplicated(keep=False)]
     apart = twins.groupby("sha256")[["split", "label"]].transform("nunique").max(axis=1) > 1
     texts = [
         " = ".join(
-            f"{row.source if isinstance(row.source, Path) else row.image_id} ({CLASS_NAMES[row.label]}, {row.split})"
+            f"{row.source if isinstance(row.source, Path) else row.image_id} "
+            f"({names.get(row.label, row.label)}, {row.split})"
             for row in group.itertuples()
         )
         for _, group in twins[apart].groupby("sha256")

@@ -7,30 +7,47 @@ the variogram +0.18, the population's spread being 0.10). Hence the shares of ea
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from dxa_tbs.config.choices import Interpolation
-from dxa_tbs.data.labels import DEGRADED, NORMAL
 
 RESAMPLING = {Interpolation.bilinear: Image.Resampling.BILINEAR, Interpolation.bicubic: Image.Resampling.BICUBIC}
 
 
-def plan_copies(table: pd.DataFrame, *, per_normal: float, per_degraded: float, seed: int) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Changes:
+    """What is drawn for each copy.
+
+    Attributes:
+        max_rotation_deg: the angle is uniform in +- this; mirrored pixels fill the corners.
+        min_brightness_change, max_brightness_change: the factor is 1 plus or minus a uniform draw from between.
+    """
+
+    flip_probability: float
+    max_rotation_deg: float
+    min_brightness_change: float
+    max_brightness_change: float
+    interpolation: Interpolation
+
+
+def plan_copies(table: pd.DataFrame, *, per_original: Mapping[int, float], seed: int) -> pd.DataFrame:
     """Return one row per copy: the original's row with image_id `<original>+<k>` and origin `<original>`.
 
     In each split and class there are round(share x originals) copies; every original gets the same number, or one more.
 
     Args:
         table: image_id, label, split, ... of the originals; only train and val are copied.
-        per_normal, per_degraded: copies per original.
+        per_original: copies per original of each label.
         seed: which originals get one more.
     """
     chosen: list[pd.DataFrame] = []
     for split in ("train", "val"):
-        for label, share in ((NORMAL, per_normal), (DEGRADED, per_degraded)):
+        for label, share in per_original.items():
             originals = table[(table["split"] == split) & (table["label"] == label)]
             rng = _stream(seed, split, label)
             rounds = range(int(np.ceil(share)) + 1)
@@ -43,29 +60,15 @@ def plan_copies(table: pd.DataFrame, *, per_normal: float, per_degraded: float, 
     return pd.concat(chosen)
 
 
-def augment(
-    image: np.ndarray,
-    *,
-    image_id: str,
-    seed: int,
-    flip_probability: float,
-    max_rotation_deg: float,
-    brightness_change: tuple[float, float],
-    interpolation: Interpolation,
-) -> np.ndarray:
-    """Return a changed copy of an image, uint8 (H, W); the same for the same `image_id` and `seed`.
-
-    Args:
-        max_rotation_deg: the angle is uniform in +- this; mirrored pixels fill the corners.
-        brightness_change: least and greatest; the factor is 1 plus or minus a uniform draw from between.
-    """
+def augment(image: np.ndarray, changes: Changes, *, image_id: str, seed: int) -> np.ndarray:
+    """Return a changed copy of an image, uint8 (H, W); the same for the same `image_id` and `seed`."""
     rng = _stream(seed, image_id)
-    is_flipped = rng.random() < flip_probability
-    angle_deg = rng.uniform(-max_rotation_deg, max_rotation_deg)
-    factor = 1 + rng.choice([-1, 1]) * rng.uniform(*brightness_change)
+    is_flipped = rng.random() < changes.flip_probability
+    angle_deg = rng.uniform(-changes.max_rotation_deg, changes.max_rotation_deg)
+    factor = 1 + rng.choice([-1, 1]) * rng.uniform(changes.min_brightness_change, changes.max_brightness_change)
     if is_flipped:
         image = image[:, ::-1]
-    return _scale(_rotate(image, angle_deg, interpolation), factor)
+    return _scale(_rotate(image, angle_deg, changes.interpolation), factor)
 
 
 def _rotate(image: np.ndarray, angle_deg: float, interpolation: Interpolation) -> np.ndarray:

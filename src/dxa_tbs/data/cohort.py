@@ -25,7 +25,6 @@ import pandas as pd
 
 from dxa_tbs.config.choices import PLAUSIBLE_TBS, LabelSource
 from dxa_tbs.data.cells import read_cells
-from dxa_tbs.data.labels import DEGRADED, NORMAL
 from dxa_tbs.data.names import alike_in_form, damage
 from dxa_tbs.errors import Refusal
 
@@ -35,11 +34,12 @@ ROI_COLUMNS = ("roi_x0", "roi_y0", "roi_x1", "roi_y1")
 
 
 def read_table(
-    csv: Path,
     *,
-    root: Path,
+    root: str,
+    table: str,
     label_from: LabelSource,
-    label_names: tuple[str, str],
+    normal_label: str,
+    degraded_label: str,
     label: Callable[[np.ndarray], np.ndarray],
     needs_tbs: bool,
     keep: Sequence[str],
@@ -47,10 +47,11 @@ def read_table(
     """Return the cohort of a CSV file (comma, semicolon or tab; decimal point or comma; UTF-8).
 
     Args:
-        csv: needs the columns path, patient_id, and tbs or label; may have image_id and the ROI columns.
-        root: where relative paths start.
+        root: the folder where relative paths start.
+        table: of the file below it; needs the columns path, patient_id, and tbs or label; may have image_id and the ROI
+            columns.
         label_from: see conf/dataset/table.yaml.
-        label_names: what the label column calls Normal and Degraded.
+        normal_label, degraded_label: what the label column calls the classes.
         label: TBS to class, NaN for what is left out.
         needs_tbs: whether the label rule asks for more than a label's name can say.
         keep: further columns to keep where the table has them, in lower case.
@@ -58,6 +59,7 @@ def read_table(
     Raises:
         Refusal: the file or a column is missing, or some rows cannot be used; all of them are listed.
     """
+    csv, folder = Path(root, table), Path(os.path.normpath(root))
     cells = read_cells(csv, key="dataset.table")
     _require_columns(cells, csv, label_from, needs_tbs=needs_tbs)
     problems: list[str] = []
@@ -66,8 +68,7 @@ def read_table(
         texts = what if isinstance(what, pd.Series) else pd.Series(what, index=cells.index)
         problems.extend(f"line {index + 2}: {texts[index]}" for index in cells.index[rows])
 
-    root = Path(os.path.normpath(root))
-    sources = cells["path"].map(lambda path: Path(os.path.normpath(root / path.replace("\\", "/"))))
+    sources = cells["path"].map(lambda path: Path(os.path.normpath(folder / path.replace("\\", "/"))))
     complain(cells["path"] == "", "path is empty")
     complain((cells["path"] != "") & ~sources.map(Path.is_file), cells["path"] + " does not exist")
     complain(sources.map(os.path.normcase).duplicated(keep=False), cells["path"] + " is listed more than once")
@@ -75,25 +76,25 @@ def read_table(
     for column in [name for name in ("patient_id", "image_id") if name in cells]:
         _complain_of_identifiers(cells[column], complain)
 
-    table = pd.DataFrame({"patient_id": cells["patient_id"], "source": sources})
+    cohort = pd.DataFrame({"patient_id": cells["patient_id"], "source": sources})
     if "image_id" in cells:
-        table["image_id"] = cells["image_id"]
+        cohort["image_id"] = cells["image_id"]
         complain(cells["image_id"] == "", "image_id is empty")
         complain((cells["image_id"] != "") & cells["image_id"].duplicated(keep=False), "image_id occurs more than once")
     else:
-        table["image_id"] = sources.map(
-            lambda path: pseudonym(path.relative_to(root) if root in path.parents else path)
+        cohort["image_id"] = sources.map(
+            lambda path: pseudonym(path.relative_to(folder) if folder in path.parents else path)
         )
-    table["tbs"] = _numbers(cells, "tbs", complain) if "tbs" in cells else np.nan
-    complain(table["tbs"].notna() & ~table["tbs"].between(*PLAUSIBLE_TBS), "tbs is not a TBS (0.3 to 2.2)")
-    table["label"] = _labels(cells, table["tbs"], label_from, label_names, label, complain)
-    table = table.join(_rois(cells, complain))
+    cohort["tbs"] = _numbers(cells, "tbs", complain) if "tbs" in cells else np.nan
+    complain(cohort["tbs"].notna() & ~cohort["tbs"].between(*PLAUSIBLE_TBS), "tbs is not a TBS (0.3 to 2.2)")
+    cohort["label"] = _labels(cells, cohort["tbs"], label_from, (normal_label, degraded_label), label, complain)
+    cohort = cohort.join(_rois(cells, complain))
     for column in [name for name in keep if name in cells]:
-        table[column] = _numbers_or_text(cells[column])
+        cohort[column] = _numbers_or_text(cells[column])
     if problems:
         bad = len({line.split(":")[0] for line in problems})
         raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: mend or remove them", problems)
-    return ordered(table)
+    return leave_out_unlabelled(ordered(cohort))
 
 
 def _complain_of_identifiers(ids: pd.Series, complain: Callable[[pd.Series, str | pd.Series], None]) -> None:
@@ -142,13 +143,13 @@ def _labels(
     cells: pd.DataFrame,
     tbs: pd.Series,
     label_from: LabelSource,
-    names: tuple[str, str],
+    names: Sequence[str],
     label: Callable[[np.ndarray], np.ndarray],
     complain: Callable[[pd.Series, str | pd.Series], None],
 ) -> pd.Series:
     """Return 0, 1 or NaN (left out by the rule), complaining of rows without any source of a label."""
     named = cells.get("label", pd.Series("", index=cells.index))
-    by_name = named.map({names[0]: float(NORMAL), names[1]: float(DEGRADED)})
+    by_name = named.map({name: float(number) for number, name in enumerate(names)})
     is_optional = label_from is LabelSource.auto and "tbs" in cells
     if label_from is not LabelSource.tbs:
         is_bad = by_name.isna() & ((named != "") | (not is_optional))

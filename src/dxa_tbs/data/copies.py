@@ -1,4 +1,4 @@
-"""The images of a cohort with their augmented copies behind them: made once, memory-mapped, kept in the cache."""
+"""The images that training sees, followed by their augmented copies: made once, memory-mapped, kept in the cache."""
 
 from __future__ import annotations
 
@@ -13,51 +13,47 @@ import pandas as pd
 import PIL
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.config.schema import AugmentationConfig
-from dxa_tbs.data.augment import augment
+from dxa_tbs.data.augment import Changes, augment
 from dxa_tbs.hashes import sha256_of_array
 
-VERSION = 1  # raise when a change moves a pixel: cached copies then count as stale
+VERSION = 2  # raise when a change alters a pixel or the order: cached copies then count as stale
 
 
 def load_with_copies(
     pixels: np.ndarray,
+    rows: np.ndarray,
     sha256: Sequence[str],
     plan: pd.DataFrame,
-    how: AugmentationConfig,
+    changes: Changes,
     *,
     seed: int,
     cache_dir: Path,
 ) -> tuple[np.ndarray, list[str]]:
-    """Return originals and copies, uint8 (N + copies, H, W), and the SHA-256 of each copy.
+    """Return originals and their copies, uint8 (R + copies, H, W), and the SHA-256 of each copy.
 
     Args:
-        pixels: of the originals, uint8 (N, H, W).
-        sha256: of each of them.
+        pixels: of all originals, uint8 (N, H, W).
+        rows: those that are wanted, (R,): of train and val.
+        sha256: of each of these.
         plan: one row per copy, as `plan_copies` returns it, whose index is the row of its original.
     """
     recipe = {"version": VERSION, "originals": list(sha256), "copies": plan["image_id"].tolist(), "seed": seed}
-    recipe |= {"how": repr(dataclasses.asdict(how)), "libraries": [np.__version__, PIL.__version__]}
-    write = functools.partial(_write, pixels=pixels, plan=plan, how=how, seed=seed)
+    recipe |= {"how": repr(dataclasses.asdict(changes)), "libraries": [np.__version__, PIL.__version__]}
+    write = functools.partial(_write, pixels=pixels, rows=rows, plan=plan, changes=changes, seed=seed)
     entry, _ = cached_folder(cache_dir, "copies", recipe, write)
     made = json.loads((entry / "sha256.json").read_text(encoding="utf-8"))
     return np.load(entry / "images.npy", mmap_mode="r"), made
 
 
-def _write(folder: Path, *, pixels: np.ndarray, plan: pd.DataFrame, how: AugmentationConfig, seed: int) -> None:
-    shape = (len(pixels) + len(plan), *pixels.shape[1:])
+def _write(
+    folder: Path, *, pixels: np.ndarray, rows: np.ndarray, plan: pd.DataFrame, changes: Changes, seed: int
+) -> None:
+    shape = (len(rows) + len(plan), *pixels.shape[1:])
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
-    images[: len(pixels)] = pixels
-    for place, (row, image_id) in enumerate(zip(plan.index, plan["image_id"], strict=True), start=len(pixels)):
-        images[place] = augment(
-            pixels[row],
-            image_id=image_id,
-            seed=seed,
-            flip_probability=how.flip_probability,
-            max_rotation_deg=how.max_rotation_deg,
-            brightness_change=(how.min_brightness_change, how.max_brightness_change),
-            interpolation=how.interpolation,
-        )
+    for place, row in enumerate(rows):
+        images[place] = pixels[row]
+    for place, (row, image_id) in enumerate(zip(plan.index, plan["image_id"], strict=True), start=len(rows)):
+        images[place] = augment(pixels[row], changes, image_id=image_id, seed=seed)
     images.flush()
-    made = [sha256_of_array(image) for image in images[len(pixels) :]]
+    made = [sha256_of_array(image) for image in images[len(rows) :]]
     (folder / "sha256.json").write_text(json.dumps(made, indent=0), encoding="utf-8")

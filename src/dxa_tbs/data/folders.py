@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.data.cohort import ordered, pseudonym
-from dxa_tbs.data.labels import DEGRADED, NORMAL
 from dxa_tbs.data.names import alike_in_form
 from dxa_tbs.data.repeats import repeats
 from dxa_tbs.errors import Refusal
@@ -23,8 +22,15 @@ FILE = "file"  # dataset.patient_from=file: each image is a patient's own
 GROUP = "patient"  # the named group of an expression, if it has one
 
 
-def read_folder(root: Path, *, class_folders: tuple[str, str], patient_from: str | None = None) -> pd.DataFrame:
-    """Return the cohort of a folder that holds one folder of images per class (Normal first).
+def read_folder(
+    *,
+    root: str,
+    normal_folder: str,
+    degraded_folder: str,
+    patient_from: str | None = None,
+    **_: object,
+) -> pd.DataFrame:
+    """Return the cohort of a folder that holds one folder of images per class.
 
     Args:
         patient_from: a regular expression that finds the patient in a path from the class folder on; `file`: each image
@@ -34,11 +40,12 @@ def read_folder(root: Path, *, class_folders: tuple[str, str], patient_from: str
         Refusal: a folder is missing or holds no image, or it must be said whose the images are.
     """
     rows = []
-    for label, name in ((NORMAL, class_folders[0]), (DEGRADED, class_folders[1])):
-        folder = root / name
-        key = f"dataset.{'normal' if label == NORMAL else 'degraded'}_folder={name}"
+    class_folders = {"normal_folder": normal_folder, "degraded_folder": degraded_folder}
+    for label, (setting, name) in enumerate(class_folders.items()):
+        folder = Path(root, name)
+        key = f"dataset.{setting}={name}"
         if not folder.is_dir():
-            there = ", ".join(sorted(path.name for path in _subfolders(root))) or "no folder"
+            there = ", ".join(sorted(path.name for path in _subfolders(Path(root)))) or "no folder"
             raise Refusal(f"{key}: {root} holds no such folder, it holds {there}: name the one that is meant")
         files = sorted(
             path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))

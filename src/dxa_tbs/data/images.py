@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import scipy
-from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config.choices import Fit, Region
@@ -28,6 +27,7 @@ from dxa_tbs.data.phantom import render
 from dxa_tbs.data.window import MIN_SHARE_SHOWN, SIZE_PX, box_in_window, crop_frame, resize_frame, share_shown
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array, sha256_of_file
+from dxa_tbs.progress import OnProgress, ignore_progress, reported
 
 log = logging.getLogger("dxa_tbs.data")
 
@@ -90,6 +90,7 @@ def load_images(
     bits: int | None,
     cache_dir: Path,
     region: Region = Region.whole,
+    on_progress: OnProgress = ignore_progress,
 ) -> Images:
     """Return the images of a cohort, from the cache where it has them.
 
@@ -113,7 +114,10 @@ def load_images(
             f"preprocessing.region={region.value}: {num_without} of {len(table)} images have no box around L1-L4 (the "
             "columns roi_x0, roi_y0, roi_x1, roi_y1 of the table): add them, or drop it"
         )
-    write = functools.partial(_build_entry, table=table, rois=rois, fit=fit, region=region, bits=bits)
+    read = functools.partial(_read_one, fit=fit, region=region, measures_box=not np.isnan(rois).any())
+    write = functools.partial(
+        _build_entry, table=table, rois=rois, read=read, fit=fit, bits=bits, on_progress=on_progress
+    )
     entry, _ = cached_folder(cache_dir, "images", recipe, write)
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
@@ -139,7 +143,14 @@ def read_frame(row: pd.Series, *, bits: int | None) -> tuple[np.ndarray, np.ndar
 
 
 def _build_entry(
-    folder: Path, *, table: pd.DataFrame, rois: np.ndarray, fit: Fit, region: Region, bits: int | None
+    folder: Path,
+    *,
+    table: pd.DataFrame,
+    rois: np.ndarray,
+    read: Callable[..., Window | str],
+    fit: Fit,
+    bits: int | None,
+    on_progress: OnProgress,
 ) -> None:
     """Write images.npy, measures.npy, signatures.npy, and notes.json: what was found on the way."""
     sources: list[Source] = list(table["source"])
@@ -148,7 +159,7 @@ def _build_entry(
     bits = bits or (bits_in_use(deep) if deep else 8)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
     unusable, sha256, windows = [], [], []
-    for row, window in enumerate(_read_all(sources, rois, fit=fit, region=region, bits=bits)):
+    for row, window in enumerate(_read_all(sources, rois, functools.partial(read, bits=bits), on_progress)):
         if isinstance(window, str):
             unusable.append(f"{sources[row]} {window}")
             continue
@@ -202,15 +213,14 @@ def _warn_of_little(image_ids: pd.Series, has_box: np.ndarray) -> None:
 
 
 def _read_all(
-    sources: list[Source], rois: np.ndarray, *, fit: Fit, region: Region, bits: int
+    sources: list[Source], rois: np.ndarray, read: Callable[..., Window | str], on_progress: OnProgress
 ) -> Iterator[Window | str]:
     """Yield what was made of each frame, or what is wrong with it, in order."""
     is_phantom = not isinstance(sources[0], Path)
-    read = functools.partial(_read_one, fit=fit, region=region, bits=bits, measures_box=not np.isnan(rois).any())
     jobs = (joblib.delayed(read)(source, roi) for source, roi in zip(sources, rois, strict=True))
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
     verb = "rendering" if is_phantom else "decoding"
-    yield from tqdm(parallel(jobs), total=len(sources), desc=verb, unit="image", disable=None, leave=False)
+    yield from reported(parallel(jobs), verb, len(sources), on_progress)
 
 
 def _read_one(

@@ -10,7 +10,6 @@ from dxa_tbs.errors import Refusal
 
 NORMAL, DEGRADED = 0, 1  # Degraded is the positive class
 MAX_ALONE = 0.05  # of the images
-CLASS_NAMES = ("Normal", "Degraded")
 
 
 def label_tbs(tbs: np.ndarray, *, rule: LabelRule, degraded_max: float, normal_min: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +10,43 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from dxa_tbs.data.cells import read_cells
-from dxa_tbs.data.labels import CLASS_NAMES
 from dxa_tbs.errors import Refusal
 
 SPLITS = ("train", "val", "test")
 
 
-def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]], *, seed: int) -> pd.Series:
-    """Return train, val or test for each row, with exactly so many Normal and Degraded images in each.
+def split_by_counts(
+    cohort: pd.DataFrame,
+    *,
+    class_names: Sequence[str],
+    seed: int,
+    train: Mapping[str, int],
+    val: Mapping[str, int],
+    test: Mapping[str, int],
+) -> pd.Series:
+    """Return train, val or test for each row, with exactly so many images of each class in each.
 
     Patients come in random order. Those with several images come first, and each goes to a side drawn with chances as
     its remaining room, so that they are spread like everybody else; the others fill what is left.
 
     Args:
-        counts: split to (Normal, Degraded).
+        train, val, test: images of each class, in the order of `class_names`.
 
     Raises:
         Refusal: the cohort has other counts, or patients with several images leave no exact fit.
     """
-    present = np.bincount(cohort["label"], minlength=2)
-    wanted = np.sum(list(counts.values()), axis=0)
+    room = {name: np.array(list(of.values())) for name, of in (("test", test), ("val", val), ("train", train))}
+    present = np.bincount(cohort["label"], minlength=len(class_names))
+    wanted = np.sum(list(room.values()), axis=0)
     if (present != wanted).any():
         raise Refusal(
-            f"split=table1 needs exactly {_of_each(wanted)} images and the cohort has {_of_each(present)}: "
-            "use split=stratified, or split=file"
+            f"split=table1 needs exactly {_of_each(wanted, class_names)} images and the cohort has "
+            f"{_of_each(present, class_names)}: use split=stratified, or split=file"
         )
-    patients = pd.crosstab(cohort["patient_id"], cohort["label"]).reindex(columns=[0, 1], fill_value=0)
+    patients = pd.crosstab(cohort["patient_id"], cohort["label"]).reindex(columns=range(len(class_names)), fill_value=0)
     patients = patients.sample(frac=1, random_state=seed)
     rng = np.random.default_rng(seed)
     patients = patients.iloc[np.argsort(-patients.sum(axis=1).to_numpy(), kind="stable")]
-    room = {name: np.array(counts[name]) for name in ("test", "val", "train")}
     side = {}
     for patient, images in zip(patients.index, patients.to_numpy(), strict=True):
         fits = [name for name, left in room.items() if (images <= left).all()]
@@ -54,16 +61,18 @@ def split_by_counts(cohort: pd.DataFrame, counts: Mapping[str, tuple[int, int]],
     return cohort["patient_id"].map(side)
 
 
-def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int) -> pd.Series:
+def split_by_fractions(
+    cohort: pd.DataFrame, *, class_names: Sequence[str], val_fraction: float, test_fraction: float, seed: int
+) -> pd.Series:
     """Return train, val or test for each row: shares of the patients, the same mix of classes in each.
 
-    A patient with any Degraded image counts as Degraded.
+    A patient with images of several classes counts for the last of them.
 
     Raises:
         Refusal: a class has too few patients to be in every split.
     """
     patients = cohort.groupby("patient_id")["label"].max()
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(class_names):
         if (count := int((patients == label).sum())) < len(SPLITS):
             raise Refusal(
                 f"split=stratified: {count} {name} {_units(cohort)}: each class needs one or more in each of three "
@@ -83,16 +92,19 @@ def split_by_fractions(cohort: pd.DataFrame, *, val_fraction: float, test_fracti
     return cohort["patient_id"].map(side)
 
 
-def split_by_fold(cohort: pd.DataFrame, *, folds: int, fold: int, val_fraction: float, seed: int) -> pd.Series:
+def split_by_fold(
+    cohort: pd.DataFrame, *, class_names: Sequence[str], folds: int, fold: int, val_fraction: float, seed: int
+) -> pd.Series:
     """Return train, val or test for each row: of patients in `folds` parts with the same mix of classes, one is test.
 
-    Every patient is in the test set of exactly one fold. A patient with any Degraded image counts as Degraded.
+    Every patient is in the test set of exactly one fold. A patient with images of several classes counts for the last
+    of them.
 
     Raises:
         Refusal: a class has fewer patients than there are folds, or leaves none for validation.
     """
     patients = cohort.groupby("patient_id")["label"].max()
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(class_names):
         if (count := int((patients == label).sum())) < folds + 1:
             raise Refusal(f"split.folds={folds}: {count} {name} {_units(cohort)}: each class needs more than that many")
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, patients)
@@ -111,7 +123,9 @@ def split_by_fold(cohort: pd.DataFrame, *, folds: int, fold: int, val_fraction: 
     return cohort["patient_id"].map(side)
 
 
-def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> pd.Series:
+def split_from_file(
+    cohort: pd.DataFrame, *, class_names: Sequence[str] = (), path: str | None, column: str
+) -> pd.Series:
     """Return train, val or test for each row as a CSV says, or (path None) the cohort's own column.
 
     The CSV names images (image_id) or patients (patient_id); rows of augmented images (origin) do not count.
@@ -123,7 +137,7 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
     if path is None:
         side = cohort.get(column.lower())
     else:
-        given = read_cells(path, key="split.path")
+        given = read_cells(Path(path), key="split.path")
         key = next((name for name in ("image_id", "patient_id") if name in given), None)
         if key is None:
             raise Refusal(f"{origin} has neither image_id nor patient_id; it has {', '.join(given.columns)}")
@@ -143,10 +157,15 @@ def split_from_file(cohort: pd.DataFrame, path: Path | None, *, column: str) -> 
     return side
 
 
+def all_test(cohort: pd.DataFrame, *, class_names: Sequence[str] = ()) -> pd.Series:
+    """Return test for each row: the cohort is another one than that of the training."""
+    return pd.Series("test", index=cohort.index)
+
+
 def _units(cohort: pd.DataFrame) -> str:
     """Return what is counted: patients, or images where each is a patient's own, or nobody said whose they are."""
     return "patients" if cohort["patient_id"].duplicated().any() else "images"
 
 
-def _of_each(counts: np.ndarray) -> str:
-    return " and ".join(f"{count} {name}" for count, name in zip(counts, CLASS_NAMES, strict=True))
+def _of_each(counts: np.ndarray, class_names: Sequence[str]) -> str:
+    return " and ".join(f"{count} {name}" for count, name in zip(counts, class_names, strict=True))

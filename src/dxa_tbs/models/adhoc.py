@@ -17,12 +17,12 @@ INPUT_CHANNELS = 3
 INPUT_PX = 224
 
 
-def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequential:
-    """Return a network from images (B, 3, 224, 224) to logits of Degraded (B, 1), initialised from torch's generator.
+def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int], *, num_outputs: int = 1) -> nn.Sequential:
+    """Return a network from images (B, 3, 224, 224) to outputs (B, K), initialised from torch's generator.
 
     Args:
         filters: of each block: 3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling.
-        fc_widths: of the fully connected layers with ReLU, before the one that gives the logit.
+        fc_widths: of the fully connected layers with ReLU, before the one that gives the outputs.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, side_px = INPUT_CHANNELS, INPUT_PX
@@ -39,5 +39,5 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int]) -> nn.Sequenti
         layers[f"fc{number}"] = nn.Linear(features, width)
         layers[f"fc_relu{number}"] = nn.ReLU(inplace=True)
         features = width
-    layers["logit"] = last.Linear(features, 1)
+    layers["logit"] = last.Linear(features, num_outputs)
     return nn.Sequential(layers)

@@ -1,4 +1,4 @@
-"""The ImageNet networks of approaches 1 and 2: torchvision's, their last layer reshaped to two outputs.
+"""The ImageNet networks of approaches 1 and 2: torchvision's, their last layer reshaped (to two outputs in the paper).
 
 Dropout. The paper puts 0.4 before the reshaped layer. Where torchvision has a dropout of its own in that very place
 (VGG-16, SqueezeNet) the paper's replaces it: two in a row would drop 70 %. Its dropouts further up (AlexNet's two,
@@ -17,7 +17,6 @@ from torchvision import models
 from dxa_tbs.config.choices import Architecture
 from dxa_tbs.models import last
 
-NUM_CLASSES = 2
 BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
     Architecture.alexnet: models.alexnet,
     Architecture.resnet18: models.resnet18,
@@ -44,8 +43,10 @@ class Dropout(nn.Dropout):
         return inputs * kept * (65536 / (65536 - num_dropped))
 
 
-def build_pretrained(architecture: Architecture, *, dropout: float, backbone_dropout: float) -> nn.Module:
-    """Return a network from images (B, 3, H, W) to logits of Normal and Degraded (B, 2), randomly initialised.
+def build_pretrained(
+    architecture: Architecture, *, dropout: float, backbone_dropout: float, num_outputs: int = 2
+) -> nn.Module:
+    """Return a network from images (B, 3, H, W) to outputs (B, K), randomly initialised.
 
     The names of its parameters are torchvision's, but for those of the reshaped layer (`last_layer`).
     """
@@ -56,16 +57,16 @@ def build_pretrained(architecture: Architecture, *, dropout: float, backbone_dro
                 model.classifier[position] = Dropout(backbone_dropout)
     if architecture is Architecture.squeezenet:
         model.classifier[0] = Dropout(dropout)
-        model.classifier[1] = _alive_convolution(model.classifier[1].in_channels)
+        model.classifier[1] = _alive_convolution(model.classifier[1].in_channels, num_outputs)
     elif architecture is Architecture.vgg16:
         model.classifier[5] = Dropout(dropout)
-        model.classifier[6] = last.Linear(model.classifier[6].in_features, NUM_CLASSES)
+        model.classifier[6] = last.Linear(model.classifier[6].in_features, num_outputs)
     elif architecture is Architecture.alexnet:
-        model.classifier[6] = nn.Sequential(Dropout(dropout), last.Linear(model.classifier[6].in_features, NUM_CLASSES))
+        model.classifier[6] = nn.Sequential(Dropout(dropout), last.Linear(model.classifier[6].in_features, num_outputs))
     elif architecture is Architecture.resnet18:
-        model.fc = nn.Sequential(Dropout(dropout), last.Linear(model.fc.in_features, NUM_CLASSES))
+        model.fc = nn.Sequential(Dropout(dropout), last.Linear(model.fc.in_features, num_outputs))
     else:
-        model.classifier = nn.Sequential(Dropout(dropout), last.Linear(model.classifier.in_features, NUM_CLASSES))
+        model.classifier = nn.Sequential(Dropout(dropout), last.Linear(model.classifier.in_features, num_outputs))
     return cast(nn.Module, model)
 
 
@@ -104,13 +105,13 @@ def cut_at_dropout(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     raise AssertionError("a network has a last layer")
 
 
-def _alive_convolution(in_channels: int) -> nn.Conv2d:
+def _alive_convolution(in_channels: int, num_outputs: int) -> nn.Conv2d:
     """Return SqueezeNet's last layer, which a ReLU follows: its inputs are never negative, so neither are its weights.
 
     With torchvision's initialisation, of both signs, an output is at times negative everywhere: it gets no gradient,
     and the network answers 0.5 for good.
     """
-    layer = last.Conv2d(in_channels, NUM_CLASSES, kernel_size=1)
+    layer = last.Conv2d(in_channels, num_outputs, kernel_size=1)
     with torch.no_grad():
         layer.weight.normal_(0.0, 0.01).abs_()
         assert layer.bias is not None

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision import models
-from tqdm import tqdm
 
 from dxa_tbs.config.choices import Architecture
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.pretrained import last_layer
+from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 
 log = logging.getLogger("dxa_tbs.models")
 
@@ -38,7 +38,28 @@ URLS = {
 }
 
 
-def find_weights(architecture: Architecture, weights: str) -> Path:
+def load_initial(
+    model: nn.Module,
+    weights: str,
+    *,
+    architecture: Architecture,
+    on_progress: OnProgress = ignore_progress,
+    **_: object,
+) -> str:
+    """Load all but the last layer of a network of `build_pretrained`; return the SHA-256 of the file.
+
+    Args:
+        weights: imagenet, or the path of a state dict.
+
+    Raises:
+        Refusal: the file cannot be had, is damaged, or is of another network.
+    """
+    path = find_weights(architecture, weights, on_progress)
+    load_backbone(model, path)
+    return sha256_of_file(path)
+
+
+def find_weights(architecture: Architecture, weights: str, on_progress: OnProgress = ignore_progress) -> Path:
     """Return the file of `weights`: a path, or `imagenet`, torchvision's, kept in TORCH_HOME and fetched if need be.
 
     Raises:
@@ -49,13 +70,13 @@ def find_weights(architecture: Architecture, weights: str) -> Path:
     url = URLS[architecture]
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if not path.is_file():
-        fetch(url, path)
+        fetch(url, path, on_progress)
     elif not has_its_hash(path, path.name):
         raise Refusal(f"model.weights=imagenet: {path} is damaged, or another file under that name: delete it")
     return path
 
 
-def fetch(url: str, path: Path) -> None:
+def fetch(url: str, path: Path, on_progress: OnProgress = ignore_progress) -> None:
     """Download a file whose name holds its hash, in one step as others see it.
 
     Raises:
@@ -66,10 +87,9 @@ def fetch(url: str, path: Path) -> None:
     try:
         with _opened(url) as answer, scratch.open("wb") as file:
             size = int(answer.headers.get("Content-Length", 0))
-            with tqdm(total=size or None, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
-                while block := answer.read(1 << 16):
-                    file.write(block)
-                    bar.update(len(block))
+            while block := answer.read(1 << 16):
+                file.write(block)
+                on_progress(Progress(path.name, file.tell(), size or None, unit="B"))
         if not has_its_hash(scratch, path.name):
             raise OSError(f"what came, {scratch.stat().st_size} bytes, is not that file")
         scratch.replace(path)

@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from dxa_tbs.config.choices import FrozenBatchNorm, Precision
-from dxa_tbs.config.schema import ApproachConfig, HeadConfig, ModelConfig, PretrainedConfig, TrainerConfig
+from dxa_tbs.config.kinds import function_of, kind_of, own_settings, resolve
+from dxa_tbs.config.schema import ApproachConfig, Config, HeadConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.models.adhoc import INPUT_PX
+from dxa_tbs.models.inspection import count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.pretrained import freeze_backbone
-from dxa_tbs.models.registry import build_model, count_parameters, describe_layers, trains_batchnorm
-from dxa_tbs.models.weights import find_weights, load_backbone
+from dxa_tbs.pipeline.task import build_task
+from dxa_tbs.progress import OnProgress, ignore_progress
+from dxa_tbs.tasks.task import Task
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
@@ -29,7 +31,7 @@ log = logging.getLogger("dxa_tbs.network")
 
 @dataclass(frozen=True)
 class Network:
-    """A network on its device, and where its weights come from.
+    """A network on its device, what it is asked, and where its weights come from.
 
     Attributes:
         weights: `initial` (imagenet, none, or a path), and the hashes of the files that were read.
@@ -37,6 +39,7 @@ class Network:
     """
 
     model: nn.Module
+    task: Task
     normalise: Normalisation
     weights: dict[str, Any]
     is_as_meant: bool
@@ -62,15 +65,14 @@ class Network:
 
 
 def build_network(
-    model: ModelConfig,
-    approach: ApproachConfig,
-    trainer: TrainerConfig,
+    config: Config,
     *,
     device: torch.device,
     precision: Precision,
-    trained: Path | None,
+    trained: Path | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Network:
-    """Return the network on its device: initialised from torch's global generator, or with the weights of a file.
+    """Return the network on its device: initialised from torch's global generator, or with trained weights.
 
     Args:
         device, precision: from `training.process.set_up_process`; where trainer.precision is auto, a precision in which
@@ -78,56 +80,63 @@ def build_network(
         trained: model.pt of a finished run; None: initial weights, as `model` says.
 
     Raises:
-        Refusal: the weights cannot be had, the GPU has no memory for them, or the micro-batches would not be exact.
+        Refusal: the weights cannot be had, the GPU has no memory for them, or micro-batches would not be exact.
     """
-    initial = getattr(model, "weights", "none")
-    path = None
-    if isinstance(model, PretrainedConfig) and initial != "none" and trained is None:
-        path = find_weights(model.architecture, initial)
-    network = build_model(model)
-    weights: dict[str, Any] = {"initial": initial if isinstance(model, PretrainedConfig) else None}
-    is_as_meant = not isinstance(model, PretrainedConfig) or initial != "none"
+    task, kind = build_task(config), kind_of("model", config.model)
+    num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
+    model: nn.Module = function_of("model", config.model)(num_outputs=num_outputs, **own_settings(config.model))
+    weights: dict[str, Any] = {"initial": config.model.weights if kind.load_weights else None}
+    is_as_meant = weights["initial"] != "none"
     if trained is not None:
-        load_weights(network, trained)
+        load_weights(model, trained)
         weights["trained_in"] = str(trained.parent)
-    elif path is not None:
-        load_backbone(network, path)
-        weights["initial_sha256"] = sha256_of_file(path)
+    elif kind.load_weights and is_as_meant:
+        load = resolve(kind.load_weights)
+        settings = own_settings(config.model)
+        weights["initial_sha256"] = load(model, config.model.weights, on_progress=on_progress, **settings)
     if not is_as_meant:
         log.warning("model.weights=none: random initialisation, nothing is pretrained")
-    if isinstance(approach, HeadConfig):
-        freeze_backbone(network)
-    if trainer.micro_batch_size is not None and trains_batchnorm(network, moves_frozen_bn=moves_frozen_bn(approach)):
-        raise Refusal(
-            f"trainer.micro_batch_size={trainer.micro_batch_size}: {model.name} has BatchNorm, whose statistics are "
-            "those of the images at once: give a smaller trainer.batch_size instead, which is another protocol"
-        )
-    with refusing_for_memory(f"{TOO_LITTLE_MEMORY} for {model.name}: use trainer.device=cpu"):
-        normalise = _place(network, model, device, precision)
+    if isinstance(config.approach, HeadConfig):
+        freeze_backbone(model)
+    _check_micro_batches(config, model)
+    with refusing_for_memory(f"{TOO_LITTLE_MEMORY} for {config.model.name}: use trainer.device=cpu"):
+        normalise = _place(model, config, device, precision)
         if trained is None:
-            checked = _checked(precision, trainer.precision, network, normalise)
+            checked = _checked(precision, config.trainer.precision, model, task, normalise)
             if checked is not precision:
-                precision, normalise = checked, _place(network, model, device, checked)
-    return Network(network, normalise, weights, is_as_meant, precision)
+                precision, normalise = checked, _place(model, config, device, checked)
+    return Network(model, task, normalise, weights, is_as_meant, precision)
 
 
-def _place(network: nn.Module, model: ModelConfig, device: torch.device, precision: Precision) -> Normalisation:
+def moves_frozen_bn(approach: ApproachConfig) -> bool:
+    """Return whether BatchNorm layers without trained weights follow the batches all the same."""
+    return isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train
+
+
+def _check_micro_batches(config: Config, model: nn.Module) -> None:
+    size = config.trainer.micro_batch_size
+    if size is not None and trains_batchnorm(model, moves_frozen_bn=moves_frozen_bn(config.approach)):
+        raise Refusal(
+            f"trainer.micro_batch_size={size}: {config.model.name} has BatchNorm, whose statistics are those of the "
+            "images at once: give a smaller trainer.batch_size instead, which is another protocol"
+        )
+
+
+def _place(model: nn.Module, config: Config, device: torch.device, precision: Precision) -> Normalisation:
     """Move the network to the device, into the memory format that pays there; return the input that goes with it."""
     is_last = is_channels_last(device, precision)
-    network.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
-    return build_normalisation(model.input_mean, model.input_std, device, is_channels_last=is_last)
+    model.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+    return build_normalisation(config.model.input_mean, config.model.input_std, device, is_channels_last=is_last)
 
 
-def _checked(precision: Precision, asked: Precision, network: nn.Module, normalise: Normalisation) -> Precision:
+def _checked(
+    precision: Precision, asked: Precision, model: nn.Module, task: Task, normalise: Normalisation
+) -> Precision:
     """Return the precision if the network computes in it what it computes in fp32; `auto` then falls back to that."""
-    wrong = None if precision is Precision.fp32 else disagreement(network, normalise, precision)
+    wrong = None if precision is Precision.fp32 else disagreement(model, normalise, precision, loss=task.loss)
     if wrong is None:
         return precision
     if asked is not Precision.auto:
         raise Refusal(f"trainer.precision={asked.value}: not usable here: {wrong}: use fp32")
     log.warning("fp32, not %s: in %s one step comes out wrong: %s", precision.value, precision.value, wrong)
     return Precision.fp32
-
-
-def moves_frozen_bn(approach: ApproachConfig) -> bool:
-    return isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train

@@ -1,7 +1,6 @@
 """From uint8 grey images, or features made of them, to what a network takes and gives.
 
-Shapes: B images of a batch, N of a set, H x W pixels, C channels, K outputs: one logit of Degraded, or one of Normal
-and one of Degraded.
+Shapes: B images of a batch, N of a set, M in memory, H x W pixels, C channels, K outputs.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,33 +25,33 @@ ToInput = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images or features of a split, and their labels.
+    """Images or features of a split, and their targets.
 
     Attributes:
         inputs_M: of the whole data set, on the device or, where that has no room, memory-mapped on the host: images,
             uint8 (M, H, W), or features (M, ...).
         rows_N: which of them are the split's, where the inputs are.
-        labels_N: float32, 1 for Degraded, on the device.
+        targets_N: float32, on the device: the numbers of classes, or values.
     """
 
     inputs_M: torch.Tensor
     rows_N: torch.Tensor
-    labels_N: torch.Tensor
+    targets_N: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.labels_N)
+        return len(self.targets_N)
 
     @property
     def is_resident(self) -> bool:
-        return self.inputs_M.device == self.labels_N.device
+        return self.inputs_M.device == self.targets_N.device
 
     def take(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs and labels, on the device, of the samples of these numbers."""
-        device = self.labels_N.device
+        """Return inputs and targets, on the device, of the samples of these numbers."""
+        device = self.targets_N.device
         inputs = self.inputs_M[self.rows_N[index_B.to(self.rows_N.device)]]
         if not self.is_resident:  # from pinned memory, so that the copies wait in the device's queue, not the host
             inputs, index_B = (part.pin_memory().to(device, non_blocking=True) for part in (inputs, index_B))
-        return inputs, self.labels_N[index_B.to(device)]
+        return inputs, self.targets_N[index_B.to(device)]
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield `take` of each; from the host, the next batch is fetched while the device is at work on this one."""
@@ -66,7 +64,7 @@ class Samples:
             for index_B in indices[1:]:
                 batch, ahead = ahead.result(), fetcher.submit(self.take, index_B)
                 yield batch
-                done.append(torch.cuda.current_stream(self.labels_N.device).record_event())
+                done.append(torch.cuda.current_stream(self.targets_N.device).record_event())
                 if len(done) > BATCHES_AHEAD:  # else the host would run ahead and pin memory for an epoch of them
                     done.popleft().synchronize()
             yield ahead.result()
@@ -111,20 +109,13 @@ def build_normalisation(
     return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C, is_channels_last)
 
 
-def cross_entropy(logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy: of a sigmoid for one output, of a softmax for two."""
-    if logits_BK.shape[1] == 1:
-        return nn.functional.binary_cross_entropy_with_logits(logits_BK.squeeze(1), labels_B)
-    return nn.functional.cross_entropy(logits_BK, labels_B.long())
-
-
 @torch.inference_mode()
-def predict_logits(
+def predict_outputs(
     model: nn.Module, samples: Samples, to_input: ToInput, precision: Precision = Precision.fp32
 ) -> torch.Tensor:
-    """Return the logits, float32 (N, K), of every sample in its order; the model is left in evaluation mode."""
+    """Return the outputs, float32 (N, K), of every sample in its order; the model is left in evaluation mode."""
     model.eval()
-    device = samples.labels_N.device
+    device = samples.targets_N.device
     index_N = torch.arange(len(samples), device=samples.rows_N.device)
 
     def predict(size: int) -> torch.Tensor:
@@ -133,10 +124,3 @@ def predict_logits(
             return torch.cat([model(to_input(inputs)).float() for inputs, _ in batches])
 
     return with_fewer_at_once(predict, EVAL_BATCH_SIZE[device.type])
-
-
-def to_scores(logits_NK: torch.Tensor) -> np.ndarray:
-    """Return the probability of Degraded, float64 (N,)."""
-    logits = logits_NK.double()
-    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]  # softmax of two is their sigmoid
-    return logit.sigmoid().cpu().numpy()

@@ -6,17 +6,18 @@ import functools
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
+from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
 from dxa_tbs.training.precision import lowered
 
@@ -31,6 +32,8 @@ def frozen_features(
     normalise: Normalisation,
     precision: Precision,
     cache_dir: Path,
+    known: Mapping[str, np.ndarray] | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> tuple[np.ndarray, bool]:
     """Return the features of every image, memory-mapped, and whether the cache had them.
 
@@ -39,6 +42,8 @@ def frozen_features(
         pixels: uint8 (N, H, W).
         sha256: of the pixels of each image; with the stem, its weights and the normalisation they are the cache's key.
 
+        known: features of some of the images, by their SHA-256, from an earlier call with the same stem.
+
     Returns:
         (N, C), or (N, H, W, C): maps are stored with their channels last; float32, or the bits of bfloat16 as int16.
         `feature_maps` undoes both.
@@ -46,7 +51,15 @@ def frozen_features(
     Raises:
         Refusal: the disk has no room.
     """
-    write = functools.partial(_extract, stem.eval(), pixels, normalise=normalise, precision=precision)
+    stem = stem.eval()
+
+    def compute(batch: torch.Tensor) -> np.ndarray:
+        return _to_stored(_compute(stem, batch, normalise, precision))
+
+    device = normalise.scale_C.device
+    write = functools.partial(
+        _write, pixels=pixels, sha256=sha256, known=known or {}, device=device, compute=compute, on_progress=on_progress
+    )
     entry, was_cached = cached_folder(cache_dir, "features", _recipe(stem, sha256, normalise, precision), write)
     return np.load(entry / "features.npy", mmap_mode="r"), was_cached
 
@@ -58,28 +71,51 @@ def feature_maps(stored: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _extract(
-    stem: nn.Module, pixels: np.ndarray, folder: Path, *, normalise: Normalisation, precision: Precision
+def _compute(stem: nn.Module, batch: torch.Tensor, normalise: Normalisation, precision: Precision) -> torch.Tensor:
+    with lowered(batch.device, precision):
+        features: torch.Tensor = stem(normalise.to_input(batch))
+    return features
+
+
+def _to_stored(features: torch.Tensor) -> np.ndarray:
+    features = features.permute(0, 2, 3, 1) if features.ndim == 4 else features
+    return (features.view(torch.int16) if features.dtype == torch.bfloat16 else features).cpu().numpy()
+
+
+def _write(
+    folder: Path,
+    *,
+    pixels: np.ndarray,
+    sha256: Sequence[str],
+    known: Mapping[str, np.ndarray],
+    device: torch.device,
+    compute: Callable[[torch.Tensor], np.ndarray],
+    on_progress: OnProgress,
 ) -> None:
-    device = normalise.scale_C.device
+    """Write features.npy: known features as they are, those of the other images computed in batches."""
+    new = np.array([row for row, digest in enumerate(sha256) if digest not in known], int)
+    size = EVAL_BATCH_SIZE[device.type]
     stored = None
-    with tqdm(total=len(pixels), desc="features", unit="image", disable=None, leave=False) as bar:
-        size = EVAL_BATCH_SIZE[device.type]
-        for start in range(0, len(pixels), size):
-            batch = torch.from_numpy(np.array(pixels[start : start + size])).to(device)
-            with lowered(device, precision):
-                made = stem(normalise.to_input(batch))
-            made = made.permute(0, 2, 3, 1) if made.ndim == 4 else made
-            features = (made.view(torch.int16) if made.dtype == torch.bfloat16 else made).cpu().numpy()
-            if stored is None:
-                shape = (len(pixels), *features.shape[1:])
-                _require_room(folder, features[0].nbytes * len(pixels))
-                stored = np.lib.format.open_memmap(folder / "features.npy", "w+", features.dtype, shape)
-            stored[start : start + len(batch)] = features
-            bar.update(len(batch))
-    assert stored is not None
+    for start in range(0, len(new), size):
+        rows = new[start : start + size]
+        features = compute(torch.from_numpy(np.array(pixels[rows])).to(device))
+        if stored is None:
+            stored = _create(folder, (len(sha256), *features.shape[1:]), features.dtype)
+        stored[rows] = features
+        on_progress(Progress("features", start + len(rows), len(new)))
+    if stored is None:
+        first = known[sha256[0]]
+        stored = _create(folder, (len(sha256), *first.shape), first.dtype)
+    for row, digest in enumerate(sha256):
+        if digest in known:
+            stored[row] = known[digest]
     stored.flush()
-    log.info("features: %d images, %.0f MB in %s", len(pixels), stored.nbytes / 1e6, folder.parent)
+    log.info("features: %d images, %.0f MB in %s", len(sha256), stored.nbytes / 1e6, folder.parent)
+
+
+def _create(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
+    _require_room(folder, int(np.prod(shape)) * dtype.itemsize)
+    return np.lib.format.open_memmap(folder / "features.npy", "w+", dtype, shape)
 
 
 def _require_room(folder: Path, num_bytes: int) -> None:

@@ -1,62 +1,62 @@
-"""The training loop: one network, one device, images by index."""
+"""The training loop: one network, one device, images by index. It knows a task, never its classes."""
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.training.batches import Samples, ToInput, cross_entropy, predict_logits, to_scores
+from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.training.batches import Samples, ToInput, predict_outputs
 from dxa_tbs.training.device import synchronise
-from dxa_tbs.training.step import Step, enter_training
-
-log = logging.getLogger("dxa_tbs.training")
+from dxa_tbs.training.step import Loss, Step, enter_training
 
 State = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One line of history.csv; losses are means over images.
+class Judge(Protocol):
+    """How the outputs for the validation images are judged: what the loop knows of a `dxa_tbs.tasks.task.Task`."""
 
-    Attributes:
-        watched_loss: on all images that are watched, among which there may be augmented copies.
-        val_originals_loss, val_originals_auc: on the validation originals alone.
-    """
+    @property
+    def loss(self) -> Loss:
+        """The mean over images, from outputs (N, K) and targets (N,)."""
 
-    epoch: int
-    train_loss: float
-    watched_loss: float
-    val_originals_loss: float
-    val_originals_auc: float
-    lr: float
-    train_s: float
-    val_s: float
+    @property
+    def to_scores(self) -> Callable[[torch.Tensor], np.ndarray]:
+        """From outputs (N, K) to scores, float64 (N,) or (N, S)."""
+
+    @property
+    def figure_name(self) -> str:
+        """The history calls the figure val_originals_<figure_name>."""
+
+    @property
+    def figure(self) -> Callable[[np.ndarray, np.ndarray], float]:
+        """Of targets and scores."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of training.
+    """What training results in.
 
     Attributes:
         state: of the weights to test, what training changes: trained parameters and buffers.
         tested_epoch: theirs.
         stopped_by: epochs, patience or nan.
+        history: a line per epoch, see `fit`.
     """
 
     state: State
     tested_epoch: int
     stopped_by: str
+    history: list[dict[str, float]]
 
 
 def fit(
@@ -66,6 +66,7 @@ def fit(
     *,
     is_original_N: np.ndarray,
     step: Step,
+    judge: Judge,
     to_input: ToInput,
     batch_size: int,
     moves_frozen_bn: bool = False,
@@ -74,10 +75,13 @@ def fit(
     patience: int | None,
     keeps_last: bool,
     seed: int,
-    auc: Callable[[np.ndarray, np.ndarray], float],
-    on_epoch: Callable[[Epoch], None],
+    on_progress: OnProgress = ignore_progress,
 ) -> Fitted:
     """Train `model` in place and return the weights to test.
+
+    A line of the history holds epoch; train_loss; watched_loss, of all watched images, among which there may be
+    augmented copies; val_originals_loss and val_originals_<figure>, of the validation originals alone; lr; train_s and
+    val_s. Losses are means over images.
 
     Args:
         watched: the validation images whose loss decides when to stop and which epoch to test.
@@ -89,58 +93,55 @@ def fit(
         patience: epochs without a lower watched loss before training ends; None: never before `epochs`.
         keeps_last: test the last epoch, not the one of the lowest watched loss.
         seed: of the order of the images.
-        auc: of labels and scores, for the history.
-        on_epoch: called after every epoch whose losses are numbers.
+        on_progress: called after every batch, and with the line of the history after every epoch whose losses are
+            numbers.
 
     Raises:
         Refusal: a loss is no number in the first epoch: there are no weights worth testing.
     """
-    device = train.labels_N.device
+    device = train.targets_N.device
     order = torch.Generator().manual_seed(seed)
     originals = torch.from_numpy(np.flatnonzero(is_original_N)).to(device)
     lowest, lowest_epoch, kept, kept_epoch = math.inf, 0, dict[str, torch.Tensor](), 0
-    stopped_by = "epochs"
-    with tqdm(total=epochs * len(train), unit="image", disable=None) as bar:
-        for number in range(1, epochs + 1):
-            start = _now(device)
-            enter_training(model, moves_frozen_bn=moves_frozen_bn)
-            shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
-            train_loss = _train_epoch(train, step, shuffled.split(batch_size), bar)
-            middle = _now(device)
-            watched_loss, val_loss, val_auc = _validate(model, watched, originals, to_input, precision, auc)
-            epoch = Epoch(
-                number,
-                train_loss,
-                watched_loss,
-                val_loss,
-                val_auc,
-                step.lr,
-                middle - start,
-                _now(device) - middle,
-            )
-            if not math.isfinite(train_loss + watched_loss):
-                stopped_by = "nan"
-                break
-            if watched_loss < lowest:
-                lowest, lowest_epoch = watched_loss, number
-            if keeps_last or lowest_epoch == number:
-                kept, kept_epoch = _keep_trained(model, kept), number
-            on_epoch(epoch)
-            _report(epoch, epochs, bar)
-            if patience is not None and number - lowest_epoch >= patience:
-                stopped_by = "patience"
-                break
+    stopped_by, history = "epochs", list[dict[str, float]]()
+    total = epochs * len(train)
+    for number in range(1, epochs + 1):
+        start = _now(device)
+        enter_training(model, moves_frozen_bn=moves_frozen_bn)
+        shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
+        so_far = Progress("training", (number - 1) * len(train), total)
+        train_loss = _train_epoch(train, step, shuffled.split(batch_size), so_far, on_progress)
+        middle = _now(device)
+        validated = _validate(model, watched, originals, to_input, precision, judge)
+        watched_loss = validated["watched_loss"]
+        times = {"train_s": middle - start, "val_s": _now(device) - middle}
+        if not math.isfinite(train_loss + watched_loss):
+            stopped_by = "nan"
+            break
+        if watched_loss < lowest:
+            lowest, lowest_epoch = watched_loss, number
+        if keeps_last or lowest_epoch == number:
+            kept, kept_epoch = _keep_trained(model, kept), number
+        history.append({"epoch": number, "train_loss": train_loss, **validated, "lr": step.lr, **times})
+        on_progress(Progress("training", number * len(train), total, epoch=history[-1]))
+        if patience is not None and number - lowest_epoch >= patience:
+            stopped_by = "patience"
+            break
     if not kept:
         raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={step.lr}")
-    return Fitted(kept, kept_epoch, stopped_by)
+    return Fitted(kept, kept_epoch, stopped_by, history)
 
 
-def _train_epoch(train: Samples, step: Step, indices: Sequence[torch.Tensor], bar: tqdm[Any]) -> float:
+def _train_epoch(
+    train: Samples, step: Step, indices: Sequence[torch.Tensor], so_far: Progress, on_progress: OnProgress
+) -> float:
     """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
     step.loss_sum.zero_()
-    for inputs_B, labels_B in train.batches(indices):
-        step.run(inputs_B, labels_B)
-        bar.update(len(labels_B))
+    done = so_far.done
+    for inputs_B, targets_B in train.batches(indices):
+        step.run(inputs_B, targets_B)
+        done += len(targets_B)
+        on_progress(Progress(so_far.stage, done, so_far.total))
     return step.loss_sum.item() / len(train)
 
 
@@ -150,26 +151,21 @@ def _validate(
     originals: torch.Tensor,
     to_input: ToInput,
     precision: Precision,
-    auc: Callable[[np.ndarray, np.ndarray], float],
-) -> tuple[float, float, float]:
-    """Return the watched loss, and loss and AUC of the originals."""
-    logits = predict_logits(model, watched, to_input, precision)
-    watched_loss = cross_entropy(logits, watched.labels_N).item()
-    if not math.isfinite(watched_loss):
-        return watched_loss, math.nan, math.nan
-    logits, labels = logits[originals], watched.labels_N[originals]
-    return watched_loss, cross_entropy(logits, labels).item(), auc(labels.cpu().numpy(), to_scores(logits))
-
-
-def _report(epoch: Epoch, epochs: int, bar: tqdm[Any]) -> None:
-    bar.set_description(f"epoch {epoch.epoch}/{epochs}")
-    val_loss, val_auc = epoch.val_originals_loss, epoch.val_originals_auc
-    bar.set_postfix(loss=f"{epoch.train_loss:.3f}", val_loss=f"{val_loss:.3f}", val_auc=f"{val_auc:.3f}")
-    log.log(
-        logging.INFO if bar.disable else logging.DEBUG,  # on a terminal the bar says it; train.log takes both levels
-        "epoch %d/%d: loss %.4f, val loss %.4f, val AUC %.3f, %.1f s + %.1f s",
-        *(epoch.epoch, epochs, epoch.train_loss, val_loss, val_auc, epoch.train_s, epoch.val_s),
-    )
+    judge: Judge,
+) -> dict[str, float]:
+    """Return the watched loss, and loss and figure of the originals."""
+    outputs = predict_outputs(model, watched, to_input, precision)
+    watched_loss = judge.loss(outputs, watched.targets_N).item()
+    loss, figure = math.nan, math.nan
+    if math.isfinite(watched_loss):
+        outputs, targets = outputs[originals], watched.targets_N[originals]
+        loss = judge.loss(outputs, targets).item()
+        figure = judge.figure(targets.cpu().numpy(), judge.to_scores(outputs))
+    return {
+        "watched_loss": watched_loss,
+        "val_originals_loss": loss,
+        f"val_originals_{judge.figure_name}": figure,
+    }
 
 
 def _keep_trained(model: nn.Module, earlier: State) -> State:

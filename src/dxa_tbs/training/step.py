@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ import torch
 from torch import nn
 
 from dxa_tbs.config.choices import Precision
-from dxa_tbs.training.batches import Samples, ToInput, cross_entropy
+from dxa_tbs.training.batches import Samples, ToInput
 from dxa_tbs.training.precision import lowered
 
 log = logging.getLogger("dxa_tbs.training")
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 WARM_UP_STEPS = 3  # before a CUDA graph may be recorded
 RECOVERS = (2, 12)  # the first torch that does so from a failed recording (pytorch #180395)
 
 
 @dataclass(frozen=True)
 class Step:
-    """Takes inputs and labels of a batch, changes the weights, and adds loss x images to `loss_sum`, on the device."""
+    """Takes inputs and targets of a batch, changes the weights, and adds loss x images to `loss_sum`, on the device."""
 
     run: Callable[[torch.Tensor, torch.Tensor], None]
     optimizer: torch.optim.Optimizer
@@ -35,19 +36,19 @@ class Step:
 
 
 def build_optimizer(
-    model: nn.Module, name: str, *, is_recorded: bool = False, **settings: float
+    model: nn.Module, build: Callable[..., torch.optim.Optimizer], *, is_recorded: bool = False, **settings: float
 ) -> torch.optim.Optimizer:
-    """Return `sgd` (lr, momentum, weight_decay) or `adamw` (lr, weight_decay) over the parameters that train.
+    """Return an optimizer over the parameters that train.
 
     Args:
+        build: a class of torch.optim, or what has its arguments.
         is_recorded: its steps will be recorded as a CUDA graph.
+        settings: lr, weight_decay, ...
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizers: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "sgd": torch.optim.SGD,
-        "adamw": functools.partial(torch.optim.AdamW, capturable=is_recorded),
-    }
-    return optimizers[name](parameters, **settings, fused=is_fused(parameters[0].device))
+    known = inspect.signature(build).parameters
+    how = {"capturable": is_recorded, "fused": is_fused(parameters[0].device)}
+    return build(parameters, **settings, **{name: value for name, value in how.items() if name in known})
 
 
 def is_fused(device: torch.device) -> bool | None:
@@ -70,6 +71,7 @@ def build_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
+    loss: Loss,
     to_input: ToInput,
     device: torch.device,
     micro_batch_size: int | None = None,
@@ -78,21 +80,22 @@ def build_step(
     """Return the step as it is written.
 
     Args:
+        loss: mean over images, of outputs (B, K) and targets (B,).
         micro_batch_size: images at once, their gradients summed up to a batch; None: the whole batch.
         precision: of convolutions and matrix products; fp16 scales the loss, so that small gradients do not vanish.
     """
     loss_sum = torch.zeros((), device=device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)
 
-    def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
+    def run(inputs_B: torch.Tensor, targets_B: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        size = micro_batch_size or len(labels_B)
-        for inputs, labels in zip(inputs_B.split(size), labels_B.split(size), strict=True):
+        size = micro_batch_size or len(targets_B)
+        for inputs, targets in zip(inputs_B.split(size), targets_B.split(size), strict=True):
             with lowered(device, precision):
-                logits_BK = model(to_input(inputs))
-            loss = cross_entropy(logits_BK.float(), labels)
-            scaler.scale(loss * (len(labels) / len(labels_B))).backward()
-            loss_sum.add_(loss.detach() * len(labels))
+                outputs_BK = model(to_input(inputs))
+            mean = loss(outputs_BK.float(), targets)
+            scaler.scale(mean * (len(targets) / len(targets_B))).backward()
+            loss_sum.add_(mean.detach() * len(targets))
         scaler.step(optimizer)
         scaler.update()
 
@@ -112,7 +115,7 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
     A small network's step is hundreds of kernels of a few microseconds, less than launching each takes; a graph
     launches them all at once. All sizes warm up before any is recorded: a graph holds its memory.
     """
-    device = samples.labels_N.device
+    device = samples.targets_N.device
     aside = torch.cuda.Stream(device)  # named at the capture too: torch's own for that is of the first GPU it recorded
     batches = {size: samples.take(torch.arange(size)) for size in sizes}
     graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]] = {}
@@ -120,22 +123,22 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
     with undone(step, model):
         aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
-            for inputs_B, labels_B in batches.values():
+            for inputs_B, targets_B in batches.values():
                 for _ in range(WARM_UP_STEPS):
-                    step.run(inputs_B, labels_B)
+                    step.run(inputs_B, targets_B)
         torch.cuda.current_stream(device).wait_stream(aside)
         step.optimizer.zero_grad(set_to_none=True)
-        for size, (inputs_B, labels_B) in batches.items():
+        for size, (inputs_B, targets_B) in batches.items():
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool, stream=aside):
-                step.run(inputs_B, labels_B)
+                step.run(inputs_B, targets_B)
             pool = graph.pool()
-            graphs[size] = (graph, inputs_B, labels_B)
+            graphs[size] = (graph, inputs_B, targets_B)
 
-    def run(inputs_B: torch.Tensor, labels_B: torch.Tensor) -> None:
-        graph, inputs, labels = graphs[len(labels_B)]  # the graph reads these two, wherever the batch came from
+    def run(inputs_B: torch.Tensor, targets_B: torch.Tensor) -> None:
+        graph, inputs, targets = graphs[len(targets_B)]  # the graph reads these two, wherever the batch came from
         inputs.copy_(inputs_B, non_blocking=True)
-        labels.copy_(labels_B, non_blocking=True)
+        targets.copy_(targets_B, non_blocking=True)
         graph.replay()
 
     return Step(run, step.optimizer, step.loss_sum)

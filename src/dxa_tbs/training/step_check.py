@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from dxa_tbs.config.choices import Precision
-from dxa_tbs.training.batches import Normalisation, cross_entropy
+from dxa_tbs.training.batches import Normalisation
 from dxa_tbs.training.precision import compute_exactly, lowered
-from dxa_tbs.training.step import enter_training
+from dxa_tbs.training.step import Loss, enter_training
 
 Outcome = tuple[torch.Tensor, list[torch.Tensor]]  # logits (B, K) and the gradient of each weight
 
@@ -24,7 +24,7 @@ LEAST_COSINE = 0.4
 FP16_LOSS_SCALE = 2.0**10  # training begins with 2**16 and finds the one that fits
 
 
-def disagreement(model: nn.Module, normalise: Normalisation, precision: Precision) -> str | None:
+def disagreement(model: nn.Module, normalise: Normalisation, precision: Precision, *, loss: Loss) -> str | None:
     """Return how one step in this precision differs from one in fp32, too much to be rounding; None: it does not.
 
     On four images of noise rather than of the cohort: BatchNorm magnifies the rounding of images that are much alike.
@@ -34,7 +34,7 @@ def disagreement(model: nn.Module, normalise: Normalisation, precision: Precisio
     device = normalise.scale_C.device
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (4, 224, 224), generator=draws, dtype=torch.uint8).to(device)
-    labels = torch.tensor([0.0, 1.0, 0.0, 1.0], device=device)
+    targets = torch.tensor([0.0, 1.0, 0.0, 1.0], device=device)
 
     def step(in_precision: Precision) -> Outcome:
         tried = copy.deepcopy(model)
@@ -45,11 +45,11 @@ def disagreement(model: nn.Module, normalise: Normalisation, precision: Precisio
         compute_exactly(in_precision)
         torch.manual_seed(0)
         with lowered(device, in_precision):
-            logits = tried(normalise.to_input(pixels)).float()
+            outputs = tried(normalise.to_input(pixels)).float()
         scale = FP16_LOSS_SCALE if in_precision is Precision.fp16 else 1.0
-        (cross_entropy(logits, labels) * scale).backward()
+        (loss(outputs, targets) * scale).backward()
         gradients = [weight.grad.div_(scale) for weight in tried.parameters() if weight.grad is not None]
-        return logits.detach(), gradients
+        return outputs.detach(), gradients
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         exact, low = step(Precision.fp32), step(precision)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dxa_tbs.training.fit import Epoch
-
 EPOCHS = 10
 
 
 def ten_epochs(
-    history: Sequence[Epoch], *, num_train: int, parts_s: Mapping[str, float], epoch_ends_s: Sequence[float]
+    history: Sequence[Mapping[str, float]],
+    *,
+    num_train: int,
+    parts_s: Mapping[str, float],
+    epoch_ends_s: Sequence[float],
 ) -> dict[str, Any]:
     """Return the contents of timing.json; what would need epochs that were not run is None, never extrapolated.
 
@@ -28,7 +30,7 @@ def ten_epochs(
         epoch_ends_s: from the start of the run to the end of each epoch.
     """
     measured = history[:EPOCHS]
-    train_s, val_s = sum(epoch.train_s for epoch in measured), sum(epoch.val_s for epoch in measured)
+    train_s, val_s = (sum(epoch[name] for epoch in measured) for name in ("train_s", "val_s"))
     is_whole = len(measured) == EPOCHS
     return {
         "epochs_measured": len(measured),

@@ -22,27 +22,29 @@ GIVE_UP_AFTER = 100  # candidates per wanted patient
 def phantom_cohort(
     *,
     seed: int,
-    wanted: tuple[int, int],
+    num_normal: int,
+    num_degraded: int,
     label: Callable[[np.ndarray], np.ndarray],
     has_signal: bool,
     tbs_reader_sd: float,
     psf_cv: float,
     thickness_sd_cm: float,
+    **_: object,
 ) -> pd.DataFrame:
     """Return the cohort's table (columns: see `dxa_tbs.data.cohort`) without rendering any image.
 
     Candidates come in the order of their index; each is taken until its class is full.
 
     Args:
-        wanted: numbers of Normal and of Degraded patients.
         label: TBS to class, as `dxa_tbs.data.labels.label_tbs`.
 
     Raises:
         Refusal: a class is so rare under `label` that it cannot be filled.
     """
-    missing = list(wanted)
+    missing = [num_normal, num_degraded]
     rows = []
-    for index in range(GIVE_UP_AFTER * sum(wanted)):
+    num_candidates = GIVE_UP_AFTER * sum(missing)
+    for index in range(num_candidates):
         if not any(missing):
             break
         candidate = Candidate(seed, index, psf_cv, thickness_sd_cm)
@@ -70,7 +72,7 @@ def phantom_cohort(
     if any(missing):
         raise Refusal(
             f"labels: {missing[0]} Normal and {missing[1]} Degraded phantom patients could not be found among "
-            f"{GIVE_UP_AFTER * sum(wanted)}: bring labels.degraded_max_tbs nearer to 1.2"
+            f"{num_candidates}: bring labels.degraded_max_tbs nearer to 1.2"
         )
     return pd.DataFrame(rows)
 

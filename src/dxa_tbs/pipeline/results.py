@@ -1,8 +1,10 @@
-"""What a run comes to once its images have scores: metrics and figures."""
+"""From scores to the results of a run: its metrics, thumbnails of its errors, its figures."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pandas as pd
 from PIL import Image
 
 from dxa_tbs.config.choices import Fit
+from dxa_tbs.config.kinds import kind_of, resolve
 from dxa_tbs.config.schema import Config
-from dxa_tbs.data.images import read_frame
 from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
 from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, write_csv
+from dxa_tbs.tasks.task import Task
 
 log = logging.getLogger("dxa_tbs.outcome")
 
@@ -49,6 +52,52 @@ def watched_loss(run_dir: Path) -> float | None:
     return float(tested["watched_loss" if "watched_loss" in tested else "val_loss"])
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A run whose images have scores.
+
+    Attributes:
+        predictions: image_id, split, label and score of the images that were not trained on (predictions.csv).
+        is_as_meant: False for an ImageNet network that was initialised at random.
+        tested_epoch: None for an evaluation.
+        val_f1: the threshold that was chosen when the weights were trained; None: choose it now, on validation.
+    """
+
+    run_dir: Path
+    config: Config
+    prepared: Prepared
+    predictions: pd.DataFrame
+    is_as_meant: bool
+    tested_epoch: int | None
+    val_f1: float | None
+
+
+def write_results(task: Task, scored: Scored) -> dict[str, Any]:
+    """Write what the task makes of the scores into the run folder; return its part of metrics.json.
+
+    A task that registers nothing of its own gets its figure alone, of each split.
+    """
+    if write := kind_of("task", scored.config.task).write_results:
+        results: dict[str, Any] = resolve(write)(scored)
+        return results
+    columns = list(task.score_columns)
+    return {
+        name: {task.figure_name: task.figure(part[task.target].to_numpy(), part[columns].to_numpy().squeeze())}
+        for name, part in scored.predictions.groupby("split")
+    }
+
+
+def write_binary(scored: Scored) -> dict[str, Any]:
+    """Write thumbnails of errors and figures; return metrics and thresholds."""
+    table, settings = scored.prepared.table, scored.config.evaluation
+    is_original = table.loc[scored.predictions.index, "origin"] == ""
+    results = score(scored.predictions[is_original], fixed=settings.threshold, val_f1=scored.val_f1)
+    pixels_of, threshold = scored.prepared.pixels_of, settings.threshold
+    keep_errors(scored.run_dir, scored.predictions, pixels_of, threshold=threshold, shown=settings.shown_errors)
+    draw(scored)
+    return results
+
+
 def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> dict[str, Any]:
     """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
 
@@ -70,16 +119,18 @@ def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> d
     return results
 
 
-def example_frame(cohort: pd.DataFrame, bits: int | None) -> tuple[int, np.ndarray, np.ndarray]:
-    """Return the row of the first training image, else of the first, its whole frame and its region of interest."""
-    row = int(np.argmax(cohort["split"] == "train"))
-    return row, *read_frame(cohort.loc[row], bits=bits)
-
-
-def keep_errors(run_dir: Path, data: Prepared, predictions: pd.DataFrame, *, threshold: float, shown: int) -> None:
+def keep_errors(
+    run_dir: Path,
+    predictions: pd.DataFrame,
+    pixels_of: Callable[[pd.Index], np.ndarray],
+    *,
+    threshold: float,
+    shown: int,
+) -> None:
     """Write thumbnails of wrongly called test images, errors/*.png, and which they are, errors.csv.
 
     Args:
+        pixels_of: from rows of the predictions to their images, uint8 (R, H, W).
         shown: at most so many of each kind nearest to the threshold, and so many farthest from it.
     """
     test = predictions[predictions["split"] == "test"]
@@ -95,37 +146,29 @@ def keep_errors(run_dir: Path, data: Prepared, predictions: pd.DataFrame, *, thr
     errors = pd.concat(chosen)
     number = (errors.groupby(["kind", "place"]).cumcount() + 1).astype(str)
     errors["file"] = "errors/" + errors["kind"] + "_" + errors["place"] + "_" + number + ".png"
-    for row, file in errors["file"].items():
+    for pixels, file in zip(pixels_of(errors.index), errors["file"], strict=True):
         path = run_dir / file
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(data.pixels[row]).reduce(2).save(path)
+        Image.fromarray(pixels).reduce(2).save(path)
     write_csv(run_dir / "errors.csv", errors[["image_id", "kind", "place", "score", "file"]])
 
 
-def draw(
-    config: Config,
-    run_dir: Path,
-    data: Prepared,
-    predictions: pd.DataFrame,
-    example: tuple[int, np.ndarray, np.ndarray],
-    *,
-    is_as_meant: bool,
-    tested: int | None,
-) -> None:
+def draw(scored: Scored) -> None:
     from dxa_tbs.report import run_figures  # here: training need not wait for matplotlib
 
-    folder, threshold = run_dir / "figures", config.evaluation.threshold
-    marks = [run_figures.SYNTHETIC] if data.is_synthetic else []
-    marks += [] if is_as_meant else [run_figures.NOT_PRETRAINED]
-    if tested is not None:
-        run_figures.draw_history(folder, run_dir, tested_epoch=tested, marks=marks)
-    test = predictions[predictions["split"] == "test"]
+    prepared, config = scored.prepared, scored.config
+    folder, threshold = scored.run_dir / "figures", config.evaluation.threshold
+    marks = [run_figures.SYNTHETIC] if prepared.is_synthetic else []
+    marks += [] if scored.is_as_meant else [run_figures.NOT_PRETRAINED]
+    if scored.tested_epoch is not None:
+        run_figures.draw_history(folder, scored.run_dir, tested_epoch=scored.tested_epoch, marks=marks)
+    test = scored.predictions[scored.predictions["split"] == "test"]
     labels, scores = test["label"].to_numpy(), test["score"].to_numpy()
     run_figures.draw_roc(folder, labels, scores, threshold=threshold, marks=marks)
     run_figures.draw_confusion(folder, labels, scores, threshold=threshold, marks=marks)
-    run_figures.draw_augmentation(folder, data.table, data.pixels, marks=marks)
+    run_figures.draw_augmentation(folder, prepared.development.table, prepared.development.pixels, marks=marks)
     if config.preprocessing.fit is Fit.crop:
-        row, frame, roi = example
+        row, frame, roi = prepared.example["row"], prepared.example["frame"], prepared.example["roi"]
+        image, outside = prepared.pixels_of([row])[0], frame if prepared.is_synthetic else None
         corner = crop_corner(frame.shape, roi)
-        outside = frame if data.is_synthetic else None
-        run_figures.draw_frame_and_crop(folder, frame.shape, data.pixels[row], corner, outside=outside, marks=marks)
+        run_figures.draw_frame_and_crop(folder, frame.shape, image, corner, outside=outside, marks=marks)

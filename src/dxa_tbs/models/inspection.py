@@ -1,21 +1,9 @@
-"""From a configured model to a network."""
+"""What a network is made of: its layers, its parameters, whether BatchNorm trains."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-
-from dxa_tbs.config.schema import AdhocConfig, ModelConfig, PretrainedConfig
-from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.models.pretrained import build_pretrained
-
-
-def build_model(model: ModelConfig) -> nn.Module:
-    """Return the network, initialised from torch's generator: images (B, 3, 224, 224) to logits (B, 1) or (B, 2)."""
-    if isinstance(model, AdhocConfig):
-        return build_adhoc(model.filters, model.fc_widths)
-    assert isinstance(model, PretrainedConfig)
-    return build_pretrained(model.architecture, dropout=model.dropout, backbone_dropout=model.backbone_dropout)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,0 +1,66 @@
+"""A finished run on other images: its weights, loaded again, and whether the images are new to them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dxa_tbs.config.choices import NearDuplicates
+from dxa_tbs.config.compose import to_plain
+from dxa_tbs.config.schema import Config
+from dxa_tbs.data.audit import check_nearly_unseen, check_unseen
+from dxa_tbs.errors import Refusal
+from dxa_tbs.pipeline.prepare import Prepared
+from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv
+from dxa_tbs.runs.identity import names_patients, read_config
+
+if TYPE_CHECKING:
+    from dxa_tbs.pipeline.train import Trained
+
+log = logging.getLogger("dxa_tbs.experiment")
+
+
+def load_trained(config: Config, run_dir: Path) -> Trained:
+    """Return the network of a finished run, as it was tested.
+
+    Args:
+        config: of the run, but for device and dataset.
+
+    Raises:
+        Refusal: its weights are damaged, or the device or the memory does not suffice.
+    """
+    import pandas as pd  # here, because what is finished already is answered before
+
+    from dxa_tbs.pipeline.learner import build_learner
+    from dxa_tbs.pipeline.train import Trained, caches_features, new_network
+
+    network = new_network(config, trained=run_dir / "model.pt")
+    learner = build_learner(network, caches_features=caches_features(config))
+    return Trained(network, learner, inputs=None, history=pd.DataFrame(), facts={}, timing={})
+
+
+def check_new_to(source: Path, prepared: Prepared, config: Config) -> None:
+    """Refuse to evaluate a run on images, or on patients, that it was trained or validated on.
+
+    Raises:
+        Refusal: names the images, or the file of the run that is damaged.
+    """
+    seen = read_csv(source / "split.csv").query("split != 'test'")
+    datasets = read_config(source)["dataset"], to_plain(config)["dataset"]
+    test = prepared.test.table
+    check_unseen(test, seen, run=str(source), by_patient=all(map(names_patients, datasets)))
+    if not (source / SIGNATURES_NPY).is_file():
+        log.warning("the evaluated run keeps no signatures: near-duplicates of its training images cannot be found")
+        return
+    originals = seen[seen["origin"] == ""]
+    try:
+        known = np.load(source / SIGNATURES_NPY)
+    except (OSError, ValueError, EOFError):
+        known = np.empty(0)
+    if known.shape != (len(originals), prepared.signatures.shape[1]):
+        raise Refusal(f"{source / SIGNATURES_NPY} is damaged: bring it back from a copy, or train the run again")
+    refuses = config.dataset.near_duplicates is NearDuplicates.refuse
+    check_nearly_unseen(test, prepared.signatures[test.index], originals, known, refuses=refuses)

@@ -1,0 +1,64 @@
+"""The verb predict: scores of any images, without labels, from a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dxa_tbs.config.compose import settings_of
+from dxa_tbs.data.images import hash_sources, load_images
+from dxa_tbs.errors import Refusal
+from dxa_tbs.hashes import sha256_of_array
+from dxa_tbs.pipeline.evaluate import load_trained
+from dxa_tbs.pipeline.learner import make_inputs, predict_all
+from dxa_tbs.progress import OnProgress, ignore_progress
+from dxa_tbs.runs.files import METRICS_JSON, read_json
+from dxa_tbs.runs.folder import require_finished
+from dxa_tbs.runs.identity import read_config
+from dxa_tbs.verification.seal import require_intact
+
+
+def predict(
+    run_dir: str | Path,
+    images: np.ndarray | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    cache_dir: str | Path = "outputs/.cache",
+    on_progress: OnProgress = ignore_progress,
+) -> pd.DataFrame:
+    """Return the scores of images, one row each, in their order.
+
+    Args:
+        run_dir: of a finished run with its weights.
+        images: uint8 (N, 224, 224), cropped as the run's were; or paths of files, which are decoded and cropped around
+            their centre as the run's images without a region of interest.
+        device: auto, cpu, cuda or cuda:<number>.
+
+    Raises:
+        Refusal: the run is not finished or damaged, or an image cannot be used.
+    """
+    run_dir, cache_dir = Path(run_dir), Path(cache_dir)
+    require_intact(require_finished(run_dir), with_weights=True)
+    config = settings_of(read_config(run_dir))
+    config.trainer.device = device
+    trained = load_trained(config, run_dir)
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 3:
+            raise Refusal(f"images: {images.dtype} {images.shape} given: give uint8 (N, 224, 224)")
+        pixels, names, sha256 = images, list(map(str, range(len(images)))), [sha256_of_array(one) for one in images]
+    else:
+        names = [str(path) for path in images]
+        table = pd.DataFrame({"image_id": names, "source": [Path(path) for path in images]})
+        bits = read_json(run_dir / METRICS_JSON)["bits"]
+        fit = config.preprocessing.fit
+        found = load_images(
+            table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache_dir, on_progress=on_progress
+        )
+        pixels, sha256 = found.pixels, found.sha256
+    inputs = make_inputs(trained.learner, pixels, sha256, cache_dir=cache_dir, on_progress=on_progress)
+    task = trained.network.task
+    scores = task.to_scores(predict_all(trained.learner, inputs)).reshape(len(names), -1)
+    return pd.DataFrame({"image": names}).join(pd.DataFrame(scores, columns=list(task.score_columns)))

@@ -1,0 +1,35 @@
+"""The verb test: the one place where the images of the test set meet a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dxa_tbs.pipeline.learner import make_inputs, predict_all
+from dxa_tbs.pipeline.prepare import Prepared
+from dxa_tbs.pipeline.train import Trained
+from dxa_tbs.progress import OnProgress, ignore_progress
+
+
+def test(
+    trained: Trained, prepared: Prepared, *, cache_dir: str | Path, on_progress: OnProgress = ignore_progress
+) -> pd.DataFrame:
+    """Return image_id, split, the target and the scores of all images that were not trained on (predictions.csv).
+
+    Raises:
+        Refusal: the memory does not suffice.
+    """
+    task = trained.network.task
+    scored = prepared.table[prepared.table["split"] != "train"]
+    inputs = make_inputs(
+        trained.learner,
+        prepared.pixels_of(scored.index),
+        scored["sha256"].tolist(),
+        cache_dir=Path(cache_dir),
+        known=trained.inputs.by_sha256() if trained.inputs else None,
+        on_progress=on_progress,
+    )
+    scores = task.to_scores(predict_all(trained.learner, inputs)).reshape(len(scored), -1)
+    columns = pd.DataFrame(scores, columns=list(task.score_columns), index=scored.index)
+    return scored[["image_id", "split", task.target]].join(columns)

@@ -1,0 +1,197 @@
+"""The verb train: from prepared images to a trained network. It gets train and val alone, never the test images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from dxa_tbs.config.choices import Precision, TestEpoch, Watched
+from dxa_tbs.config.kinds import function_of
+from dxa_tbs.config.schema import Config, HeadConfig
+from dxa_tbs.models.inspection import trains_batchnorm
+from dxa_tbs.pipeline.clock import Clock, watch_other_load
+from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
+from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
+from dxa_tbs.pipeline.prepare import ImageSet
+from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib, synchronise
+from dxa_tbs.training.fit import Fitted, fit
+from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
+from dxa_tbs.training.process import set_up_process
+from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_if_possible
+from dxa_tbs.training.timing import ten_epochs
+
+log = logging.getLogger("dxa_tbs.experiment")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that can be tested, and how it was trained.
+
+    Attributes:
+        learner: holds the weights to test.
+        inputs: of the images it was trained and validated on; None: they are not at hand.
+        history: a line per epoch (history.csv).
+        facts: epochs, tested_epoch and stopped_by.
+        timing: see `training.timing.ten_epochs`.
+    """
+
+    network: Network
+    learner: Learner
+    inputs: Inputs | None
+    history: pd.DataFrame
+    facts: Mapping[str, Any]
+    timing: Mapping[str, Any]
+
+
+def train(
+    development: ImageSet,
+    config: Config,
+    *,
+    network: Network | None = None,
+    clock: Clock | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Trained:
+    """Train a network on train and val with their copies.
+
+    Args:
+        development: as `prepare` makes it.
+        network: to be trained, in place; None: built as configured.
+        clock: of the run, for its timing.
+
+    Raises:
+        Refusal: the weights cannot be had, the memory does not suffice, or the loss is no number at once.
+    """
+    clock = clock or Clock()
+    table = development.table
+    with clock.part("prepare_s"):
+        network = network or new_network(config, on_progress=on_progress)
+        learner = build_learner(network, caches_features=caches_features(config))
+        sha256, cache_dir = table["sha256"].tolist(), Path(config.cache_dir)
+        inputs = make_inputs(learner, development.pixels, sha256, cache_dir=cache_dir, on_progress=on_progress)
+        is_original = (table["origin"] == "").to_numpy()
+        is_val = (table["split"] == "val").to_numpy()
+        is_watched = is_val & (is_original | (config.trainer.watched is Watched.all))
+        inputs_M, targets = place(learner, inputs), table[network.task.target].to_numpy()
+        rows = np.flatnonzero(~is_val), np.flatnonzero(is_watched)
+        training, watched = (take_samples(learner, inputs_M, chosen, targets[chosen]) for chosen in rows)
+    data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
+    with clock.part("compile_s"):
+        step = prepare_step(network, learner, training, config)
+    other_load, epoch_ends_s = watch_other_load(), list[float]()
+
+    def watch(progress: Progress) -> None:
+        if progress.epoch:
+            epoch_ends_s.append(clock.since_start_s())
+        on_progress(progress)
+
+    fitted = _fit(network, learner, step, training, watched, is_original[rows[1]], config, watch)
+    if fitted.stopped_by == "nan":
+        log.warning(
+            "NaN loss after epoch %d: the weights of epoch %d are tested", len(fitted.history), fitted.tested_epoch
+        )
+    parts_s = {"data_s": data_s, **clock.parts_s}
+    timing = ten_epochs(fitted.history, num_train=len(training), parts_s=parts_s, epoch_ends_s=epoch_ends_s)
+    timing |= {"features_from_cache": inputs.from_cache, "cores_busy_elsewhere": other_load()}
+    timing |= peak_memory_mib(learner.device)
+    facts = {"epochs": len(fitted.history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
+    return Trained(network, learner, inputs, pd.DataFrame(fitted.history), facts, timing)
+
+
+def new_network(config: Config, *, trained: Path | None = None, on_progress: OnProgress = ignore_progress) -> Network:
+    """Set up this process for a run, and return the run's network.
+
+    Args:
+        trained: model.pt of a finished run; None: initial weights, as configured.
+
+    Raises:
+        Refusal: the device or the weights cannot be had, or the memory does not suffice.
+    """
+    device, precision = set_up_process(config.trainer.device, config.trainer.precision, seed=config.seed)
+    network = build_network(config, device=device, precision=precision, trained=trained, on_progress=on_progress)
+    measure_gpu_memory(device)
+    return network
+
+
+def caches_features(config: Config) -> bool:
+    """Return whether what the frozen part makes of each image is computed once."""
+    return isinstance(config.approach, HeadConfig) and config.approach.cache_features
+
+
+def prepare_step(network: Network, learner: Learner, training: Samples, config: Config) -> Step:
+    """Return the step of training, on a GPU recorded for the batches to come."""
+    trainer = config.trainer
+    settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
+    is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler asks the host
+    optimizer = function_of("optimizer", config.optimizer)
+    with refusing_for_memory(too_little_memory(learner.model, config)):
+        step = build_step(
+            learner.model,
+            build_optimizer(learner.model, optimizer, is_recorded=is_recorded, **settings),
+            loss=network.task.loss,
+            to_input=learner.to_input,
+            device=learner.device,
+            micro_batch_size=trainer.micro_batch_size,
+            precision=learner.precision,
+        )
+        if is_recorded:
+            enter_training(learner.model, moves_frozen_bn=moves_frozen_bn(config.approach))
+            step = record_if_possible(step, learner.model, training, batch_sizes(len(training), trainer.batch_size))
+    synchronise(learner.device)
+    return step
+
+
+def _fit(
+    network: Network,
+    learner: Learner,
+    step: Step,
+    training: Samples,
+    watched: Samples,
+    is_original_N: np.ndarray,
+    config: Config,
+    on_progress: OnProgress,
+) -> Fitted:
+    """Fit; the learner then holds the weights to test."""
+    trainer = config.trainer
+    with refusing_for_memory(too_little_memory(learner.model, config)):
+        fitted = fit(
+            learner.model,
+            training,
+            watched,
+            is_original_N=is_original_N,
+            step=step,
+            judge=network.task,
+            to_input=learner.to_input,
+            batch_size=trainer.batch_size,
+            moves_frozen_bn=moves_frozen_bn(config.approach),
+            precision=learner.precision,
+            epochs=trainer.epochs,
+            patience=trainer.patience,
+            keeps_last=trainer.test_epoch is TestEpoch.last,
+            seed=config.seed,
+            on_progress=on_progress,
+        )
+    learner.model.load_state_dict(fitted.state, strict=False)
+    return fitted
+
+
+def too_little_memory(model: nn.Module, config: Config) -> str:
+    """Return what to do when a batch does not fit: smaller pieces of it where that is the same training."""
+    size = config.trainer.micro_batch_size or config.trainer.batch_size
+    text = f"{TOO_LITTLE_MEMORY} for {size} images at once: "
+    if size == 1:
+        return text + "use trainer.device=cpu"
+    if trains_batchnorm(model, moves_frozen_bn=moves_frozen_bn(config.approach)):
+        return text + (
+            f"give trainer.batch_size={size // 2}, which is another protocol (no exact way exists with BatchNorm), or "
+            "trainer.device=cpu"
+        )
+    return text + f"give trainer.micro_batch_size={size // 2} (their gradients are summed up: the same training)"

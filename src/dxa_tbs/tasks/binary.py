@@ -1,0 +1,36 @@
+"""The paper's question: Degraded or Normal? Networks have one output (sigmoid) or two (softmax)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dxa_tbs.evaluation.metrics import binary_auc
+from dxa_tbs.tasks.task import Loss, Task
+
+if TYPE_CHECKING:  # a task is known before torch is needed
+    import numpy as np
+    import torch
+
+CLASS_NAMES = ("Normal", "Degraded")  # in the order of their labels, 0 and 1
+
+
+def binary_task(*, loss: Loss) -> Task:
+    """Return the task whose score is the probability of Degraded."""
+    return Task(
+        name="binary",
+        target="label",
+        class_names=CLASS_NAMES,
+        num_outputs=1,
+        loss=loss,
+        score_columns=("score",),
+        to_scores=probability_of_degraded,
+        figure_name="auc",
+        figure=binary_auc,
+    )
+
+
+def probability_of_degraded(logits_NK: torch.Tensor) -> np.ndarray:
+    """Return the probability of Degraded, float64 (N,), from one logit of it or the logits of both classes."""
+    logits = logits_NK.double()
+    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]  # softmax of two is their sigmoid
+    return logit.sigmoid().cpu().numpy()
