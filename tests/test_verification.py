@@ -33,11 +33,13 @@ from dxa_tbs.runs.files import (
     gathered_digests,
     read_csv,
     read_json,
+    read_yaml,
     write_csv,
     write_json,
     write_yaml,
 )
-from dxa_tbs.runs.identity import read_config
+from dxa_tbs.runs.identity import read_config, refuse_newer
+from dxa_tbs.runs.versions import VERSION_KEY, NewerRun, schema_version
 from dxa_tbs.training.checkpoint import save_weights
 from dxa_tbs.verification import seal
 from dxa_tbs.verification.seal import BINARIES, FILES, OWN, find_damage
@@ -71,6 +73,14 @@ def noise(name: str) -> Edit:
 
 def remove(name: str) -> Edit:
     return lambda run_dir: (run_dir / name).unlink()
+
+
+def make_folder(name: str) -> Edit:
+    def edit(run_dir: Path) -> None:
+        (run_dir / name).unlink()
+        (run_dir / name).mkdir()
+
+    return edit
 
 
 def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame], *names: str) -> Edit:
@@ -218,13 +228,21 @@ def test_damage_beside_finished_runs_does_not_stop_the_report(sealed: Path) -> N
         assert line in missing
 
 
+def is_newer(run_dir: Path) -> bool:
+    try:
+        refuse_newer(run_dir)
+    except NewerRun:
+        return True
+    return False
+
+
 def flip_many(file: Path, *, times: int) -> dict[str, int]:
     """Flip one bit of a record, over and over; count how often that is noticed, and how often it has no effect."""
     rng, counted, written = random.Random(file.name), {"noticed": 0, "without effect": 0}, file.read_bytes()
     facts = read_json(file.parent / METRICS_JSON)
     for _ in range(times):
         flip(file, rng)
-        is_noticed = find_damage(file.parent, with_weights=file.name == MODEL_PT) is not None
+        is_noticed = find_damage(file.parent, with_weights=file.name == MODEL_PT) is not None or is_newer(file.parent)
         if not is_noticed:  # white space: the same values
             assert file.name == METRICS_JSON
             assert read_json(file) == facts
@@ -308,6 +326,71 @@ def test_a_finished_run_whose_records_are_damaged_is_not_skipped_as_finished(run
     with pytest.raises(Refusal, match=r"damaged: config.yaml is missing"):
         run_again(run_dir, cache_dir)
     assert (run_dir / PREDICTIONS_CSV).is_file()
+
+
+def make_newer(run_dir: Path) -> str:
+    """Let a run be one of the next version; return how that is refused."""
+    newer = schema_version() + 1
+    stored = read_yaml(run_dir / CONFIG_YAML)
+    stored["trainer"]["warmup_epochs"] = 3
+    write_yaml(run_dir / CONFIG_YAML, {**stored, VERSION_KEY: newer})
+    return (
+        f"{run_dir / CONFIG_YAML}: schema_version={newer}: written by a newer version of dxa_tbs, this one reads "
+        f"schema_version up to {newer - 1}: update dxa_tbs"
+    )
+
+
+def test_a_run_of_a_newer_version_is_named_in_the_report_which_goes_on(sealed: Path) -> None:
+    found = find_experiments(sealed)
+    before = {name: document.numbers for name, document in make_documents(found, sealed).documents.items()}
+    copy = Path(shutil.copytree(sealed / ONE, (sealed / ONE).with_name("newer")))
+    make_newer(copy)
+    again = find_experiments(sealed)
+    (line,) = [line for line in again.missing if line not in found.missing]
+    assert line.startswith("cannot be read")
+    assert copy.relative_to(sealed).as_posix() in line
+    for name, document in make_documents(again, sealed).documents.items():
+        pd.testing.assert_frame_equal(document.numbers, before[name])
+
+
+def test_unreadable_files_of_a_newer_run_do_not_stop_the_report(sealed: Path) -> None:
+    make_newer(Path(shutil.copytree(sealed / ONE, (sealed / ONE).with_name("newer"))))
+    folders = []
+    for name in STORED:
+        for number, edit in enumerate((cut(name, 0.5), cut(name, 0), noise(name), remove(name), make_folder(name))):
+            folders.append((sealed / ONE).with_name(f"newer-{name}-{number}"))
+            edit(Path(shutil.copytree((sealed / ONE).with_name("newer"), folders[-1])))
+    missing = find_experiments(sealed).missing
+    for folder in folders:
+        named = [line for line in missing if folder.relative_to(sealed).as_posix() in line.replace(": ", " ").split()]
+        assert len(named) == 1, folder
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(sealed: Path) -> None:
+    expected = {}
+    for name in STORED:
+        copy = Path(shutil.copytree(sealed / ONE, (sealed / ONE).with_name(f"edited-{name}")))
+        make_folder(name)(copy)
+        told = f"damaged: {copy.relative_to(sealed).as_posix()}: {name} is missing"
+        expected[name] = told if name != METRICS_JSON else f"not finished: {copy.relative_to(sealed).as_posix()}"
+    assert set(expected.values()) <= set(find_experiments(sealed).missing)
+
+
+def test_a_run_of_a_newer_version_is_neither_skipped_nor_evaluated(run_dir: Path, cache_dir: Path) -> None:
+    typed = [f"output_root={run_dir.parents[4]}", f"cache_dir={cache_dir}", f"evaluate={run_dir}"]
+    cfg = compose("config", overrides=typed)
+    take_over_training(cfg, read_config(run_dir), typed)
+    config = load_config(cfg)
+    message = make_newer(run_dir)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(NewerRun) as refusal:
+        run_experiment(config, defaults=defaults_of(typed))
+    assert str(refusal.value) == message
+    command = [sys.executable, "-m", "dxa_tbs.train", f"evaluate={run_dir}", f"cache_dir={run_dir.parents[5]}/cache"]
+    done = subprocess.run(command, cwd=run_dir.parents[4], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"dxa_tbs: {message}\n")
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    assert [path.name for path in run_dir.parent.iterdir()] == [run_dir.name]
 
 
 def test_flipped_bits_in_the_cache_change_no_prediction_and_stand_in_the_record(
