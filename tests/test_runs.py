@@ -251,17 +251,23 @@ def test_a_setting_that_a_run_should_have_is_not_filled_in(tmp_path: Path) -> No
     assert refusal.value.details == ("trainer.watched: None there, all here",)
 
 
-def test_a_setting_of_one_kind_is_filled_in_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_one_kind_and_whole_sections_are_filled_in_where_they_belong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     table = (
         Added("optimizer.nesterov", False, since=3, only_with="momentum"),
         Added("optimizer.amsgrad", False, since=3, only_without="momentum"),
-        Added("launcher", "local", since=3),
+        Added("task", {"name": "binary"}, since=3),
+        Added("task.classes", 2, since=4),
     )
     monkeypatch.setattr(versions, "ADDED_SINCE", table)
     sgd, adamw = {"name": "sgd", "momentum": 0.9}, {"name": "mine"}
-    assert completed_settings({"optimizer": sgd}) == {"optimizer": sgd | {"nesterov": False}, "launcher": "local"}
-    assert completed_settings({"optimizer": adamw}) == {"optimizer": adamw | {"amsgrad": False}, "launcher": "local"}
-    assert completed_settings({"schema_version": 3, "optimizer": sgd}) == {"optimizer": sgd}
+    task = {"name": "binary", "classes": 2}
+    assert completed_settings({"optimizer": sgd}) == {"optimizer": sgd | {"nesterov": False}, "task": task}
+    assert completed_settings({"optimizer": adamw}) == {"optimizer": adamw | {"amsgrad": False}, "task": task}
+    of_version_3 = {"schema_version": 3, "optimizer": sgd, "task": {"name": "other"}}
+    assert completed_settings(of_version_3) == {"optimizer": sgd, "task": {"name": "other", "classes": 2}}
+    assert table[2].value == {"name": "binary"}
 
 
 def test_a_folder_of_a_newer_version_is_never_touched(tmp_path: Path) -> None:

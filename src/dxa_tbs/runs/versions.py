@@ -25,8 +25,8 @@ class Added(NamedTuple):
     name another setting that only this kind has (`only_with`) or that only the other kinds have (`only_without`).
 
     Attributes:
-        key: section.setting, or a setting outside all sections.
-        value: what was in force before the setting existed.
+        key: section.setting, or what stands outside all sections: a setting, or a whole new section.
+        value: what was in force before the setting existed; of a section, all of its settings.
         since: the first version that has it.
     """
 
