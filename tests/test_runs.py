@@ -340,3 +340,30 @@ def test_readers_answer_for_what_a_run_does_not_have(tmp_path: Path) -> None:
     assert measures["background_grey"].isna().all()
     (tmp_path / SPLIT_CSV).write_text("image_id,split,label\n007,test,1\n", encoding="utf-8")
     assert read_split(tmp_path, columns=["image_id", "label"]).to_numpy().tolist() == [["007", 1]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"5",
+        b"\xff\x00",
+        b"{" * 5000,
+        b"dataset: []\ntrainer: 3\nsplit: x\n",
+        b"1: 2\n",
+        b"schema_version: 99\n",
+    ],
+)
+def test_a_config_that_cannot_be_read_is_that_of_no_run(content: bytes, tmp_path: Path) -> None:
+    typed = ("trainer.epochs=2", f"output_root={tmp_path}")
+    config = to_plain(composed(*typed))
+    damaged = run_folder(config, defaults=defaults_of(typed)).with_name("seed0-0ld0d1ge")
+    finish(damaged, config)
+    assert run_folder(config, defaults=defaults_of(typed)) == damaged
+    (damaged / CONFIG_YAML).write_bytes(content)
+    assert run_folder(config, defaults=defaults_of(typed)) != damaged
+    assert find_runs(tmp_path) == {damaged: "finished"}
+    with pytest.raises((Refusal, ValueError)):
+        is_finished(damaged, config, made_from())
+    assert read_json(damaged / METRICS_JSON) == made_from()
