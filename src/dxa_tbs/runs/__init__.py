@@ -1,1 +1,1 @@
-"""Run folders: the only room that knows file names, identity, states and locks. Never imports torch."""
+"""Run folders: the only room that knows file names, columns, versions, identity and locks. Never imports torch."""

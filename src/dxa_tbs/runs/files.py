@@ -1,4 +1,4 @@
-"""The files of a run folder: their names, how they are read and written, and digests of what was written."""
+"""The files of a run folder: their names, how they are read and written, and the digests of what was written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,33 @@ import yaml
 if TYPE_CHECKING:  # a refusal must not wait for them
     import pandas as pd
 
-SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former, where libyaml is there, ten times as fast
-METRICS_JSON = "metrics.json"  # written last: its presence means "finished"
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
+
 CONFIG_YAML = "config.yaml"
-FAILED_JSON = "failed.json"  # why a run ended without results
+ENVIRONMENT_JSON = "environment.json"
+SPLIT_CSV = "split.csv"
+HISTORY_CSV = "history.csv"  # an evaluation has none
+PREDICTIONS_CSV = "predictions.csv"
+TIMING_JSON = "timing.json"  # an evaluation has none
+MEASURES_CSV = "measures.csv"
+LAYERS_CSV = "layers.csv"
+ERRORS_CSV = "errors.csv"
+RECORDS = (CONFIG_YAML, ENVIRONMENT_JSON, SPLIT_CSV, HISTORY_CSV, PREDICTIONS_CSV, TIMING_JSON, MEASURES_CSV,
+           LAYERS_CSV, ERRORS_CSV)  # fmt: skip
+MODEL_PT = "model.pt"  # an evaluation has none
 SIGNATURES_NPY = "signatures.npy"  # of the train and val originals, in the order of split.csv; runs of 0.1.0 have none
+METRICS_JSON = "metrics.json"  # written last: a run that has it is finished
+FAILED_JSON = "failed.json"  # why a run ended without results
+TRAIN_LOG = "train.log"
+LOCK = ".lock"
+FIGURES = "figures"  # folders
+ERRORS = "errors"
 
 _GATHERING: list[dict[Path, str]] = []  # see gathered_digests
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds.
+    """Return the object that a JSON file holds.
 
     Raises:
         ValueError: it is damaged.
@@ -41,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return what a YAML file holds.
+    """Return the mapping that a YAML file holds.
 
     Raises:
         ValueError: it is damaged.
@@ -56,17 +72,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return a CSV of the run folder, or some of its columns; identifiers stay text."""
+    """Return a CSV of a run folder, or some of its columns; identifiers stay text."""
     import pandas as pd
 
-    exact = ("tbs", "score")  # Python's own parser: that of older pandas is off by an ulp, which moves a threshold
+    exact = ("tbs", "score")  # parsed by Python: older pandas is off by an ulp, which moves a threshold
     text = dict.fromkeys(("image_id", "patient_id", "origin", *exact), str)
     table = pd.read_csv(path, dtype=text, keep_default_na=False, usecols=columns)
     return table.assign(**{name: table[name].replace("", "nan").map(float) for name in exact if name in table})
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON; what is not a number (NaN) becomes null."""
+    """Write JSON; NaN becomes null."""
     write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
@@ -75,7 +91,7 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV; floats in full, so that every number can be recomputed from it."""
+    """Write a CSV with floats in full precision, so that every number can be recomputed from it."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -86,7 +102,7 @@ def without_nan(value: Any) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
+    """Replace the file in one step: a reader, also after a power cut, finds the old file or the new one."""
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -99,7 +115,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def gathered_digests() -> Iterator[dict[Path, str]]:
-    """Yield a dict that fills with the SHA-256 of every text file written meanwhile: of what was meant to be there."""
+    """Yield a dict that collects the SHA-256 of every text file as it was written, whatever becomes of the file."""
     digests: dict[Path, str] = {}
     _GATHERING.append(digests)
     try:

@@ -12,25 +12,27 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dxa_tbs.errors import Refusal
-from dxa_tbs.runs.files import CONFIG_YAML, FAILED_JSON, METRICS_JSON, read_json, write_json, write_yaml
-from dxa_tbs.runs.identity import differences, read_config
+from dxa_tbs.runs.files import CONFIG_YAML, FAILED_JSON, LOCK, METRICS_JSON, MODEL_PT, read_json, write_json
+from dxa_tbs.runs.identity import differences, read_config, refuse_newer, write_config
+from dxa_tbs.runs.versions import NewerRun
 
 
 @contextlib.contextmanager
 def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> Iterator[bool]:
     """Hold the run folder for this process; yield whether it is to be filled (False: already finished, the same run).
 
-    What an interrupted run left is removed, a finished run never.
+    What an interrupted or failed run left is removed. A finished run is never removed.
 
     Args:
-        config: resolved; compared with the finished run's but for what has no effect on results.
+        config: resolved; compared with that of a finished run, except for settings without effect on results.
         made_from: data_sha256 (of all that images and labels come from), weights_sha256 (of a file the user named).
 
     Raises:
-        Refusal: another process holds it, or it holds a finished run of another configuration or other data.
+        Refusal: another process holds the folder, a newer version of dxa_tbs wrote it, or it holds a finished run of
+            another configuration or other data.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir / ".lock")
+    lock = FileLock(run_dir / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -40,7 +42,7 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
             yield False
         else:
             _clear(run_dir)
-            write_yaml(run_dir / CONFIG_YAML, config)
+            write_config(run_dir, config)
             try:
                 yield True
             except Exception as error:
@@ -49,30 +51,33 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
     finally:
         lock.release()
         with contextlib.suppress(OSError):
-            (run_dir / ".lock").unlink(missing_ok=True)
+            (run_dir / LOCK).unlink(missing_ok=True)
 
 
 def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> None:
-    """Write why a run ended without results: what a user gave wrong, or the kind of another error.
+    """Write failed.json: the text of a refusal, or the type of any other error.
 
-    The text of other errors stays out: it can hold the name of a file, and that the name of a patient.
-    A folder with files that are no run is left alone: it must not become one that the next try may clear.
+    The text of other errors is left out, since it can hold a file name, and a file name can hold a patient's name.
+    A folder whose files are not those of a run is left alone, because the next attempt clears a failed run. So is the
+    run of a newer version of dxa_tbs.
     """
+    if isinstance(error, NewerRun):
+        return
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / CONFIG_YAML).is_file():
         if any(run_dir.iterdir()):
             return
-        write_yaml(run_dir / CONFIG_YAML, config)
+        write_config(run_dir, config)
     reason = getattr(error, "strerror", None)
     text = str(error) if isinstance(error, Refusal) else type(error).__name__ + (f": {reason}" if reason else "")
     write_json(run_dir / FAILED_JSON, {"error": text.splitlines()[0]})
 
 
 def state_of(run_dir: Path) -> str:
-    """Return finished, running (a process holds it), failed, unfinished (interrupted) or to do (nothing there)."""
+    """Return finished, running (a process holds it), failed, unfinished (interrupted) or to do (no run there)."""
     if (run_dir / METRICS_JSON).is_file():
         return "finished"
-    lock = run_dir / ".lock"
+    lock = run_dir / LOCK
     if lock.is_file():
         try:
             FileLock(lock).acquire(timeout=0).lock.release()
@@ -84,7 +89,7 @@ def state_of(run_dir: Path) -> str:
 
 
 def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> bool:
-    """Return whether the folder holds this very run, finished.
+    """Return whether the folder holds this run, finished.
 
     Raises:
         Refusal: it holds a finished run of another configuration, other data or other weights.
@@ -96,9 +101,9 @@ def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str
 
 
 def find_runs(root: Path) -> dict[Path, str]:
-    """Return the state of every run folder below `root`, sorted by folder; also of those that have lost a file."""
-    of_a_run = {CONFIG_YAML, METRICS_JSON, FAILED_JSON}
-    folders = sorted(Path(folder) for folder, _, files in os.walk(root) if of_a_run & set(files))
+    """Return the state of every run folder below `root`, sorted by folder, including those that have lost a file."""
+    marks = {CONFIG_YAML, METRICS_JSON, FAILED_JSON}
+    folders = sorted(Path(folder) for folder, _, files in os.walk(root) if marks & set(files))
     return {folder: state_of(folder) for folder in folders}
 
 
@@ -108,13 +113,19 @@ def require_finished(run_dir: Path) -> Path:
     Raises:
         Refusal: it does not.
     """
-    if not (run_dir / METRICS_JSON).is_file() or not (run_dir / "model.pt").is_file():
+    if not (run_dir / METRICS_JSON).is_file() or not (run_dir / MODEL_PT).is_file():
         raise Refusal(f"evaluate={run_dir} is not the folder of a finished, trained run (metrics.json and model.pt)")
     return run_dir
 
 
 def _clear(run_dir: Path) -> None:
-    left = [path for path in run_dir.iterdir() if path.name not in (".lock", f"{CONFIG_YAML}.tmp")]
+    """Remove what an earlier attempt left.
+
+    Raises:
+        Refusal: the files are not those of a run, or a newer version of dxa_tbs wrote them.
+    """
+    refuse_newer(run_dir)
+    left = [path for path in run_dir.iterdir() if path.name not in (LOCK, f"{CONFIG_YAML}.tmp")]
     if left and not (run_dir / CONFIG_YAML).is_file():
         raise Refusal(f"{run_dir} holds files that are no run: give name=<other>, or move them away")
     for path in left:

@@ -8,38 +8,51 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, read_json, read_yaml
+from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, read_json, read_yaml, write_yaml
+from dxa_tbs.runs.versions import NewerRun, completed_settings, with_version
 
 SHOWN_IN_PATH = ("name", "dataset.name", "approach.name", "model.name", "seed")
-WITHOUT_EFFECT = (  # on results: where things are written and found, how much is shown, which device computes
+WITHOUT_EFFECT = (  # on results: where files are written and found, how much is shown, which device computes
     "output_root",
     "cache_dir",
-    "evaluate",  # what it names counts by its weights
+    "evaluate",  # the weights of that run are compared instead
     "dataset.near_duplicates",
     "evaluation.shown_errors",
     "trainer.device",
 )
-ADDED_SINCE = (  # settings that older runs lack: section, a setting beside it, the setting, the value in force before
-    ("dataset", "normal_folder", "patient_from", None),
-    ("dataset", "subgroups", "near_duplicates", "refuse"),
-    ("preprocessing", "fit", "region", "whole"),
-    ("labels", "rule", "permuted_seed", None),
-    ("trainer", "epochs", "watched", "all"),
-    ("evaluation", "threshold", "shown_errors", 4),
-)
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """Return the settings of a run; those that did not exist yet have the values that were in force then.
+    """Return the settings of a run; one that did not exist yet has the value that was in force then.
 
     Raises:
+        NewerRun: a newer version of dxa_tbs wrote the run.
         ValueError: config.yaml is damaged.
     """
-    config = read_yaml(run_dir / CONFIG_YAML)
-    for section, sibling, key, value in ADDED_SINCE:
-        if sibling in config.get(section, {}):
-            config[section].setdefault(key, value)
-    return config
+    stored = read_yaml(run_dir / CONFIG_YAML)
+    try:
+        return completed_settings(stored)
+    except NewerRun as newer:
+        raise NewerRun(f"{run_dir / CONFIG_YAML}: {newer}") from None
+
+
+def write_config(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Write config.yaml of a new run."""
+    write_yaml(run_dir / CONFIG_YAML, with_version(config))
+
+
+def refuse_newer(run_dir: Path) -> None:
+    """Refuse a run that a newer version of dxa_tbs wrote. A config.yaml that cannot be read passes.
+
+    Raises:
+        NewerRun: names the file.
+    """
+    try:
+        read_config(run_dir)
+    except NewerRun:
+        raise
+    except (OSError, ValueError):
+        pass
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,13 +65,14 @@ def run_folder(
 ) -> Path:
     """Return the folder of the run that a configuration describes.
 
-    That is a folder of this very run, whatever it is called, as other versions named them otherwise; else a new one:
+    If a folder holds this run already, that folder is returned, whatever it is called: other versions named folders in
+    another way. Otherwise the folder is new:
     outputs/<name>/<dataset>/<approach>/<model>/seed<k>[-<digest of the settings>], without a digest for the defaults.
 
     Args:
         config: resolved.
-        defaults: what the same dataset, approach and model have if nothing else is set; None: not known.
-        evaluated_sha256: of the weights that are evaluated instead of trained, if any.
+        defaults: the settings of the same dataset, approach and model if nothing else is set; None: unknown.
+        evaluated_sha256: of the weights, if they are evaluated rather than trained.
     """
     parts = (config["name"], config["dataset"]["name"], config["approach"]["name"], config["model"]["name"])
     parent, seed = Path(config["output_root"], *parts), f"seed{config['seed']}"
@@ -77,7 +91,7 @@ def run_folder(
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each setting in which two configurations would compute something else."""
+    """Yield a line for each setting that differs and can change a result."""
     there, here = identity(there), identity(here)
     for key in sorted(there.keys() | here.keys()):
         if there.get(key) != here.get(key):
@@ -85,7 +99,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[s
 
 
 def names_patients(dataset: Mapping[str, Any]) -> bool:
-    """Return whether the patient_ids of a dataset say who somebody is, elsewhere too; those made of images do not."""
+    """Return whether the patient_ids of a dataset name a patient in other datasets too; those made per image do not."""
     return "normal_folder" not in dataset or dataset["patient_from"] not in (None, "file")
 
 
@@ -101,13 +115,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _holds(run_dir: Path, wanted: Mapping[str, Any], evaluated_sha256: str | None) -> bool:
-    """Return whether a folder holds that run, finished or not."""
+    """Return whether a folder holds the wanted run, finished or not."""
     try:
         config = read_config(run_dir)
         if identity(config) != wanted or (config["evaluate"] is not None) != (evaluated_sha256 is not None):
             return False
         if evaluated_sha256 is None or not (run_dir / METRICS_JSON).is_file():
-            return evaluated_sha256 is None  # an unfinished evaluation is found by its name
+            return evaluated_sha256 is None  # an unfinished evaluation states no weights: its folder is found by name
         return bool(read_json(run_dir / METRICS_JSON)["weights_sha256"] == evaluated_sha256)
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -1,17 +1,17 @@
-"""study.yaml: what a study asks, stated before its first run. Never imports torch.
+"""study.yaml: the question of a study, stated before its first run. Never imports torch.
 
-A plan in outputs/<name>/study.yaml, for example:
+An example of outputs/<name>/study.yaml:
 
     question: Does Model 4 reach a higher AUC than SqueezeNet retrained whole?
     primary_metric: auc                 # auc, f1 or accuracy
-    first: adhoc/model4                 # <approach>/<model>, and settings if need be: adhoc/model4 optimizer.lr=0.001
+    first: adhoc/model4                 # <approach>/<model>, also with settings: adhoc/model4 optimizer.lr=0.001
     second: full/squeezenet             # or slope: the baseline on the slope of the variogram
-    margin: 0.0                         # the first is to exceed the second by more than this; below 0: non-inferiority
+    margin: 0.0                         # the first must exceed the second by more than this; below 0: non-inferiority
     seeds: 5                            # trainings of each
     smallest_difference: 0.05           # the smallest difference of interest
     stated: 2026-03-01                  # the day it was written
 
-Each run records the hash of the plan it found; the report compares it with the plan that is there now.
+Each run records the hash of the plan at its start. The report compares it with that of the present plan.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ EXPERIMENT = re.compile(r"[^\s/=]+(/[^\s/=]+)+(\s+[\w.]+=\S+)*")
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study asks.
+    """The question of a study, and how it is answered.
 
     Attributes:
         primary_metric: one of METRICS.
-        first, second: experiments, <approach>/<model> or a run folder, and settings they have; `second` may be SLOPE.
-        margin: by how much more than this the first is to exceed the second; below 0, how much worse it may be.
+        first, second: experiments, each <approach>/<model> or a run folder, then settings; `second` may be SLOPE.
+        margin: the first must exceed the second by more than this; below 0, how much worse it may be.
         seeds: trainings of each experiment.
         smallest_difference: of the primary metric, of interest.
         stated: the day on which the plan was written.
@@ -62,7 +62,7 @@ def read_plan(folder: Path) -> StudyPlan | None:
     """Return the plan in a study's folder, None if there is no study.yaml.
 
     Raises:
-        Refusal: the file is no plan.
+        Refusal: the file does not hold a plan.
     """
     path = folder / FILE
     if not path.is_file():
@@ -79,10 +79,10 @@ def read_plan(folder: Path) -> StudyPlan | None:
 
 
 def write_plan(folder: Path, plan: StudyPlan) -> Path:
-    """Write study.yaml into a study's folder, which may not have one.
+    """Write study.yaml into the folder of a study that has none.
 
     Raises:
-        Refusal: there is a plan, or a value that no plan may have.
+        Refusal: there is a plan already, or a value is not valid.
     """
     path = folder / FILE
     values = dataclasses.asdict(plan)
@@ -96,7 +96,7 @@ def write_plan(folder: Path, plan: StudyPlan) -> Path:
 
 
 def plan_sha256(folder: Path) -> str | None:
-    """Return the hash of study.yaml in a study's folder, whatever the ends of its lines; None if there is none."""
+    """Return the hash of study.yaml in a study's folder, the same for all line endings; None if there is none."""
     path = folder / FILE
     if not path.is_file():
         return None
