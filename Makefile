@@ -1,6 +1,8 @@
-# make demo: set up, run the main job on synthetic images, print its table.   make test: set up, lint, types, tests.
-# make golden: write the tables and configurations that tests compare with anew. Read the diff before you commit.
-# make gpu: on a machine with a GPU, its tests and everything to be measured there.
+# make demo: set up, run the main job on synthetic images, and print its table.
+# make test: set up, then run the linter, the type checker and the tests.
+# make golden: rewrite the tables and configurations that the tests compare with. Read the diff before you commit.
+# make gpu: on a machine with a GPU, run its tests and all measurements.
+# make clean: delete .venv and the caches of the tools.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
