@@ -14,8 +14,9 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.data.audit import check_nearly_unseen, check_unseen
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.prepare import Prepared
-from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv
+from dxa_tbs.runs.files import MODEL_PT, SIGNATURES_NPY
 from dxa_tbs.runs.identity import names_patients, read_config
+from dxa_tbs.runs.records import read_split
 
 if TYPE_CHECKING:
     from dxa_tbs.pipeline.train import Trained
@@ -37,7 +38,7 @@ def load_trained(config: Config, run_dir: Path) -> Trained:
     from dxa_tbs.pipeline.learner import build_learner
     from dxa_tbs.pipeline.train import Trained, caches_features, new_network
 
-    network = new_network(config, trained=run_dir / "model.pt")
+    network = new_network(config, trained=run_dir / MODEL_PT)
     learner = build_learner(network, caches_features=caches_features(config))
     return Trained(network, learner, inputs=None, history=pd.DataFrame(), facts={}, timing={})
 
@@ -48,7 +49,7 @@ def check_new_to(source: Path, prepared: Prepared, config: Config) -> None:
     Raises:
         Refusal: names the images, or the file of the run that is damaged.
     """
-    seen = read_csv(source / "split.csv").query("split != 'test'")
+    seen = read_split(source).query("split != 'test'")
     datasets = read_config(source)["dataset"], to_plain(config)["dataset"]
     test = prepared.test.table
     check_unseen(test, seen, run=str(source), by_patient=all(map(names_patients, datasets)))

@@ -30,9 +30,24 @@ from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
 from dxa_tbs.pipeline.results import Scored, threshold_of, write_results
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
-from dxa_tbs.runs.files import METRICS_JSON, SIGNATURES_NPY, gathered_digests, read_json, write_csv, write_json
+from dxa_tbs.runs.files import (
+    ENVIRONMENT_JSON,
+    HISTORY_CSV,
+    LAYERS_CSV,
+    MEASURES_CSV,
+    MODEL_PT,
+    PREDICTIONS_CSV,
+    SIGNATURES_NPY,
+    SPLIT_CSV,
+    TIMING_JSON,
+    TRAIN_LOG,
+    gathered_digests,
+    write_csv,
+    write_json,
+)
 from dxa_tbs.runs.folder import claim_run, is_finished, state_of
 from dxa_tbs.runs.identity import read_config, run_folder
+from dxa_tbs.runs.records import read_environment, read_metrics
 from dxa_tbs.runs.study_plan import plan_sha256
 from dxa_tbs.verification import seal
 
@@ -100,7 +115,7 @@ def _weights_sha256(config: Config) -> str | None:
     if config.evaluate is not None:
         source = Path(config.evaluate)
         seal.require_intact(source, with_weights=True)
-        return str(read_json(source / "environment.json")["weights"]["sha256"])
+        return str(read_environment(source)["weights"]["sha256"])
     if kind_of("model", config.model).load_weights and config.model.weights not in ("imagenet", "none"):
         return sha256_of_file(Path(config.model.weights))
     return None
@@ -122,8 +137,8 @@ def _train_and_test(job: _Job) -> None:
         np.save(job.run_dir / SIGNATURES_NPY, prepared.signatures[(job.cohort.table["split"] != "test").to_numpy()])
         keeping = _keeping_history(job.run_dir, config.trainer.epochs, job.on_progress)
         trained = train(prepared.development, config, network=network, clock=clock, on_progress=keeping)
-        save_weights(network.state, job.run_dir / "model.pt")
-        write_json(job.run_dir / "timing.json", trained.timing)
+        save_weights(network.state, job.run_dir / MODEL_PT)
+        write_json(job.run_dir / TIMING_JSON, trained.timing)
         facts |= trained.facts
         facts |= _test(job, prepared, trained, environment, job.run_dir, val_f1=None)
 
@@ -131,7 +146,7 @@ def _train_and_test(job: _Job) -> None:
 def _evaluate(job: _Job, source: Path) -> None:
     with collector_paused():
         trained = load_trained(job.config, source)
-    bits = read_json(source / METRICS_JSON)["bits"]  # the grey levels that the weights know
+    bits = read_metrics(source)["bits"]  # the grey levels that the weights know
     prepared = prepare(job.config, job.cohort, copies=False, bits=bits, on_progress=job.on_progress)
     check_new_to(source, prepared, job.config)
     with _recorded(job) as facts:
@@ -150,7 +165,7 @@ def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
         if not is_to_do:
             yield None
             return
-        with log_file(job.run_dir / "train.log", so_far=job.warnings):
+        with log_file(job.run_dir / TRAIN_LOG, so_far=job.warnings):
             facts: dict[str, Any] = {**job.made_from, "cohort_sha256": job.cohort.cohort_sha256}
             yield facts
             seal.write_metrics(job.run_dir, {**facts, "warnings": job.warnings}, job.digests)
@@ -161,9 +176,9 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
     """Write what is known before training; return the contents of environment.json as far as they are."""
     from dxa_tbs.training.device import describe_device
 
-    write_csv(job.run_dir / "layers.csv", pd.DataFrame(network.layers))
-    write_csv(job.run_dir / "measures.csv", prepared.measures)
-    write_csv(job.run_dir / "split.csv", prepared.table)
+    write_csv(job.run_dir / LAYERS_CSV, pd.DataFrame(network.layers))
+    write_csv(job.run_dir / MEASURES_CSV, prepared.measures)
+    write_csv(job.run_dir / SPLIT_CSV, prepared.table)
     described = describe_software() | describe_device(network.device, network.precision.value)
     study = plan_sha256(Path(job.config.output_root, job.config.name))
     return described | {"started": utc_now(), "study_sha256": study}
@@ -177,7 +192,7 @@ def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnP
     def keep(progress: Progress) -> None:
         if epoch := progress.epoch:
             history.append(epoch)
-            write_csv(run_dir / "history.csv", pd.DataFrame(history))
+            write_csv(run_dir / HISTORY_CSV, pd.DataFrame(history))
             figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
             told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
             times = epoch["train_s"], epoch["val_s"]
@@ -205,10 +220,10 @@ def _test(
     from dxa_tbs.pipeline.test import test
 
     network = trained.network
-    weights = network.weights | {"sha256": sha256_of_file(weights_of / "model.pt")}
-    write_json(job.run_dir / "environment.json", {**environment, "weights": weights})
+    weights = network.weights | {"sha256": sha256_of_file(weights_of / MODEL_PT)}
+    write_json(job.run_dir / ENVIRONMENT_JSON, {**environment, "weights": weights})
     predictions = test(trained, prepared, cache_dir=job.config.cache_dir, on_progress=job.on_progress)
-    write_csv(job.run_dir / "predictions.csv", predictions)
+    write_csv(job.run_dir / PREDICTIONS_CSV, predictions)
     tested_epoch = trained.facts.get("tested_epoch")
     scored = Scored(job.run_dir, job.config, prepared, predictions, network.is_as_meant, tested_epoch, val_f1)
     return {

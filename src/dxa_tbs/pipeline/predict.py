@@ -15,9 +15,9 @@ from dxa_tbs.hashes import sha256_of_array
 from dxa_tbs.pipeline.evaluate import load_trained
 from dxa_tbs.pipeline.learner import make_inputs, predict_all
 from dxa_tbs.progress import OnProgress, ignore_progress
-from dxa_tbs.runs.files import METRICS_JSON, read_json
 from dxa_tbs.runs.folder import require_finished
 from dxa_tbs.runs.identity import read_config
+from dxa_tbs.runs.records import read_metrics
 from dxa_tbs.verification.seal import require_intact
 
 
@@ -52,7 +52,7 @@ def predict(
     else:
         names = [str(path) for path in images]
         table = pd.DataFrame({"image_id": names, "source": [Path(path) for path in images]})
-        bits = read_json(run_dir / METRICS_JSON)["bits"]
+        bits = read_metrics(run_dir)["bits"]
         fit = config.preprocessing.fit
         found = load_images(
             table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache_dir, on_progress=on_progress

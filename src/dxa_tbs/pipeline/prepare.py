@@ -24,10 +24,9 @@ from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.task import build_task
 from dxa_tbs.progress import OnProgress, ignore_progress
+from dxa_tbs.runs.records import SPLIT_COLUMNS
 
 log = logging.getLogger("dxa_tbs.data")
-
-SPLIT_COLUMNS = ["image_id", "patient_id", "split", "label", "tbs", "origin", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def prepare(
     check_pixels(table, class_names=build_task(config).class_names)
     refuses = config.dataset.near_duplicates is NearDuplicates.refuse
     check_near_duplicates(table, images.signatures, refuses=refuses)
-    columns = SPLIT_COLUMNS + [name.lower() for name in config.dataset.subgroups if name.lower() in table]
+    columns = [*SPLIT_COLUMNS] + [name.lower() for name in config.dataset.subgroups if name.lower() in table]
     originals = table[columns]
     with clock.part("prepare_s"):
         augmentation = config.augmentation if copies else None

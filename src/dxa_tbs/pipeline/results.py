@@ -18,7 +18,8 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.data.window import crop_corner
 from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
 from dxa_tbs.pipeline.prepare import Prepared
-from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json, write_csv
+from dxa_tbs.runs.files import ERRORS, ERRORS_CSV, FIGURES, write_csv
+from dxa_tbs.runs.records import COLUMNS, read_history, read_metrics, read_predictions, read_split
 from dxa_tbs.tasks.task import Task
 
 log = logging.getLogger("dxa_tbs.outcome")
@@ -34,22 +35,18 @@ def threshold_of(run_dir: Path) -> float:
 
     Not the one that its metrics.json holds: that of a run of 0.1.0 was chosen on augmented copies too.
     """
-    origins = read_csv(run_dir / "split.csv", columns=["image_id", "origin"]).set_index("image_id")["origin"]
-    scored = read_csv(run_dir / "predictions.csv")
+    origins = read_split(run_dir, columns=["image_id", "origin"]).set_index("image_id")["origin"]
+    scored = read_predictions(run_dir)
     val = scored[(scored["split"] == "val") & (origins[scored["image_id"]] == "").to_numpy()]
     return best_f1_threshold(val["label"].to_numpy(), val["score"].to_numpy())
 
 
 def watched_loss(run_dir: Path) -> float | None:
-    """Return the watched validation loss of the tested epoch of a finished run; None for an evaluation, which has none.
-
-    In the history of version 0.1.0 it is called val_loss.
-    """
-    if not (run_dir / "history.csv").is_file():
+    """Return the watched validation loss of the tested epoch of a finished run; None for an evaluation."""
+    tested_epoch = read_metrics(run_dir).get("tested_epoch")
+    if tested_epoch is None:
         return None
-    history = read_csv(run_dir / "history.csv").set_index("epoch")
-    tested = history.loc[read_json(run_dir / METRICS_JSON)["tested_epoch"]]
-    return float(tested["watched_loss" if "watched_loss" in tested else "val_loss"])
+    return float(read_history(run_dir).epochs.set_index("epoch").loc[tested_epoch, "watched_loss"])
 
 
 @dataclass(frozen=True)
@@ -145,19 +142,19 @@ def keep_errors(
         ]
     errors = pd.concat(chosen)
     number = (errors.groupby(["kind", "place"]).cumcount() + 1).astype(str)
-    errors["file"] = "errors/" + errors["kind"] + "_" + errors["place"] + "_" + number + ".png"
+    errors["file"] = f"{ERRORS}/" + errors["kind"] + "_" + errors["place"] + "_" + number + ".png"
     for pixels, file in zip(pixels_of(errors.index), errors["file"], strict=True):
         path = run_dir / file
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).reduce(2).save(path)
-    write_csv(run_dir / "errors.csv", errors[["image_id", "kind", "place", "score", "file"]])
+    write_csv(run_dir / ERRORS_CSV, errors[[*COLUMNS[ERRORS_CSV]]])
 
 
 def draw(scored: Scored) -> None:
     from dxa_tbs.report import run_figures  # here: training need not wait for matplotlib
 
     prepared, config = scored.prepared, scored.config
-    folder, threshold = scored.run_dir / "figures", config.evaluation.threshold
+    folder, threshold = scored.run_dir / FIGURES, config.evaluation.threshold
     marks = [run_figures.SYNTHETIC] if prepared.is_synthetic else []
     marks += [] if scored.is_as_meant else [run_figures.NOT_PRETRAINED]
     if scored.tested_epoch is not None:

@@ -38,6 +38,8 @@ class Added(NamedTuple):
 
 
 ADDED_SINCE = (
+    Added("task", {"name": "binary"}, since=2),
+    Added("loss", {"name": "cross_entropy"}, since=2),
     Added("dataset.patient_from", None, since=2, only_with="normal_folder"),
     Added("dataset.near_duplicates", "refuse", since=2),
     Added("preprocessing.region", "whole", since=2),
