@@ -1,4 +1,4 @@
-"""What the frozen part of a network makes of each image: computed once, kept on disk."""
+"""Features: the outputs of a network's frozen part for each image, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ def frozen_features(
     precision: Precision,
     cache_dir: Path,
 ) -> tuple[np.ndarray, bool]:
-    """Return the features of every image, memory-mapped, and whether the cache had them.
+    """Return the memory-mapped features of all images, and whether they came from the cache.
 
     Args:
-        stem: the frozen part, which makes (N, C) or (N, C, H, W) of images.
+        stem: the frozen part; its outputs are (N, C) or (N, C, H, W).
         pixels: uint8 (N, H, W).
-        sha256: of the pixels of each image; with the stem, its weights and the normalisation they are the cache's key.
+        sha256: of the pixels of each image. The cache key consists of these, the stem with its weights, the
+            normalisation, and the torch version, device type and precision that computed the features.
 
     Returns:
-        (N, C), or (N, H, W, C): maps are stored with their channels last; float32, or the bits of bfloat16 as int16.
-        `feature_maps` undoes both.
+        Shape (N, C), or (N, H, W, C) for maps, which are stored with their channels last; float32, or bfloat16 with its
+        bits stored as int16. `feature_maps` reverses both.
 
     Raises:
-        Refusal: the disk has no room.
+        Refusal: the disk has too little space.
     """
     write = functools.partial(_extract, stem.eval(), pixels, normalise=normalise, precision=precision)
     entry, was_cached = cached_folder(cache_dir, "features", _recipe(stem, sha256, normalise, precision), write)
@@ -52,7 +53,7 @@ def frozen_features(
 
 
 def feature_maps(stored: torch.Tensor) -> torch.Tensor:
-    """Return stored features as the network's later part takes them: (B, C) or (B, C, H, W)."""
+    """Return stored features in the form that the rest of the network takes: (B, C) or (B, C, H, W)."""
     features = stored.view(torch.bfloat16) if stored.dtype == torch.int16 else stored
     return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
@@ -68,12 +69,13 @@ def _extract(
         for start in range(0, len(pixels), size):
             batch = torch.from_numpy(np.array(pixels[start : start + size])).to(device)
             with lowered(device, precision):
-                made = stem(normalise.to_input(batch))
-            made = made.permute(0, 2, 3, 1) if made.ndim == 4 else made
-            features = (made.view(torch.int16) if made.dtype == torch.bfloat16 else made).cpu().numpy()
+                outputs = stem(normalise.to_input(batch))
+            outputs = outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs
+            # numpy has no bfloat16
+            features = (outputs.view(torch.int16) if outputs.dtype == torch.bfloat16 else outputs).cpu().numpy()
             if stored is None:
                 shape = (len(pixels), *features.shape[1:])
-                _require_room(folder, features[0].nbytes * len(pixels))
+                _require_space(folder, features[0].nbytes * len(pixels))
                 stored = np.lib.format.open_memmap(folder / "features.npy", "w+", features.dtype, shape)
             stored[start : start + len(batch)] = features
             bar.update(len(batch))
@@ -82,19 +84,19 @@ def _extract(
     log.info("features: %d images, %.0f MB in %s", len(pixels), stored.nbytes / 1e6, folder.parent)
 
 
-def _require_room(folder: Path, num_bytes: int) -> None:
+def _require_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise Refusal(
-            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: name "
-            "another folder, or give approach.cache_features=false"
+            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free: "
+            "name another folder, or give approach.cache_features=false"
         )
 
 
 def _recipe(
     stem: nn.Module, sha256: Sequence[str], normalise: Normalisation, precision: Precision
 ) -> dict[str, object]:
-    weights = hashlib.sha256(repr(stem).encode())
+    weights = hashlib.sha256(repr(stem).encode())  # renaming a layer class changes the key of users' caches
     for tensor in stem.state_dict().values():
         weights.update(tensor.cpu().contiguous().numpy().tobytes())
     return {
