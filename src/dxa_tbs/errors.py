@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 
 class Refusal(Exception):  # noqa: N818 - not an error in the program
-    """A one-line message that names the key or file, the value and the way out; entries print it and exit with 1.
+    """A one-line message that names the key or file, the value and the way out.
+
+    Entries print it and exit with status 1.
 
     Attributes:
         details: further lines, printed below the message, such as the files or rows that it is about.

@@ -176,9 +176,10 @@ def check_unseen(test: pd.DataFrame, seen: pd.DataFrame, *, run: str, by_patient
         is_known |= test["patient_id"].map(loose_form).isin(seen["patient_id"].map(loose_form))
     if is_known.any():
         known = test[is_known]
-        whose = f", of {known['patient_id'].nunique()} patients," if by_patient else ""
-        alike = " (if two hospitals use the same numbers, change the patient_ids)" if by_patient else ""
+        of_patients = f", of {known['patient_id'].nunique()} patients," if by_patient else ""
+        hint = " (if two hospitals use the same numbers, change the patient_ids)" if by_patient else ""
         raise Refusal(
-            f"{len(known)} test images{whose} are among those {run} was trained or validated on: leave them out{alike}",
+            f"{len(known)} test images{of_patients} are among those {run} was trained or validated on: leave them "
+            f"out{hint}",
             (known["image_id"] + (" of patient " + known["patient_id"] if by_patient else "")).tolist(),
         )

@@ -126,8 +126,8 @@ def _patients_from_expression(paths: Sequence[str], expression: str) -> list[str
     group = GROUP if GROUP in pattern.groupindex else 1
     found = [pattern.search(path) for path in paths]
     patients = [match[group] or "" if match else "" for match in found]
-    if lacking := [path for path, patient in zip(paths, patients, strict=True) if not patient]:
-        raise Refusal(f"{key}: finds no patient in {len(lacking)} of {len(paths)} file names: correct it", lacking)
+    if unmatched := [path for path, patient in zip(paths, patients, strict=True) if not patient]:
+        raise Refusal(f"{key}: finds no patient in {len(unmatched)} of {len(paths)} file names: correct it", unmatched)
     if len(set(patients)) == 1 and len(paths) > 1:
         raise Refusal(f"{key}: finds the same patient in all {len(paths)} file names: correct it", paths)
     if alike := alike_in_form(patients):

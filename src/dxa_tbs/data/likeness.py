@@ -29,7 +29,7 @@ SIGMA_PX = 2.0  # of the Gaussian filter whose output is subtracted, at 64 x 64 
 CLIP_SDS = 2.0  # structure is clipped at this many robust standard deviations
 FLAT_LEVELS = 0.5  # structure of fewer grey levels does not count
 MARGIN_LEVELS = 8  # rows whose mean is this close to black or white are margin, even if there is noise in them
-HALF = 256  # the signature has so many numbers for the symmetric part of an image, and as many for the antisymmetric
+HALF = 256  # numbers in each half of a signature: symmetric part of the image first, then antisymmetric part
 BLOCK = 1024  # images compared at a time: 2 x 4 MiB of correlations
 
 

@@ -49,7 +49,7 @@ GENERAL = {  # words that are not names of persons
     "s",
 }  # fmt: skip
 MAX_IMAGES_PER_SUBJECT = 20  # larger groups are not one subject
-FEW_GROUPS = 5  # up to so many large groups are series, for example one per site
+FEW_GROUPS = 5  # large groups are series, for example one per site, if there are no more than this
 MIN_GROUPS_TO_RUN = 3  # with fewer groups, different last numbers do not prove a running number
 MIN_CLASS_SIZE = 8  # files; in smaller class folders even a beginning common to all files may be a subject
 

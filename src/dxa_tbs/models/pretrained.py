@@ -101,9 +101,9 @@ def freeze_backbone(model: nn.Module) -> None:
 
 
 def cut_at_dropout(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
-    """Cut a network with a frozen backbone into the part whose outputs are the same in every epoch, and the rest.
+    """Return the two parts of a network with a frozen backbone: one with the same outputs in every epoch, and the rest.
 
-    The cut is before the first active dropout, or before the reshaped layer if that comes first.
+    The cut is before the first active dropout, or before the reshaped layer if that is earlier.
     """
     chain, final = as_chain(model), last_layer(model)
     for position, layer in enumerate(chain):
