@@ -4,8 +4,8 @@ A block computes convolution, BatchNorm, ReLU and 2 x 2 max pooling. Outputs and
 layers up to rounding; three changes make it fast:
 
 - One grey channel. The three channels of a grey image are equal, so one channel, convolved with the filters summed
-  over their input channels, gives the same maps for a third of the work. Autograd's rule for the sum gives each filter
-  channel its own, correct gradient.
+  over their input channels, gives the same maps for a third of the work. Autograd passes the gradient of the sum on to
+  all three channels of a filter, which is right because their inputs are equal.
 - Pooling before BatchNorm. BatchNorm followed by ReLU is monotone in each channel, so the largest of four outputs
   belongs to the largest of four inputs (to the smallest if BatchNorm's weight is negative). The statistics still cover
   all inputs, but only a quarter of the values is normalised.
