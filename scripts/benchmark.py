@@ -1,8 +1,8 @@
-"""Time the product against two scripts that do the same work: python scripts/benchmark.py --quick
+"""Compare the speed of dxa_tbs with two scripts that do the same work: python scripts/benchmark.py --quick
 
-`plain_training.py` is what most people would write, `tuned_training.py` what an expert would. All three train the same
-network on the same PNG files, in fresh processes, in alternation; the table gives medians and ranges. Random weights,
-phantom images: of the results only the time means anything.
+`plain_training.py` is what most people would write, `tuned_training.py` what an expert would write. All three train the
+same network on the same PNG files, in fresh processes and in alternation; the table gives medians and ranges. Weights
+are random and images are phantoms, so only the times are meaningful.
 """
 
 from __future__ import annotations
@@ -84,16 +84,22 @@ def run_script(kind: str, images: Path, model: str, approach: str, epochs: int, 
 
 
 def with_all_epochs(run: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """Return a script's run as if it had gone on: of one epoch after another the script does the same again."""
-    lacking = epochs - len(run["epochs"])
+    """Return a script's run extrapolated to `epochs` epochs; a script does the same work in each epoch."""
+    missing = epochs - len(run["epochs"])
     epoch_s = statistics.median(epoch["train_s"] + epoch["val_s"] for epoch in run["epochs"])
-    return run | {"wall_s": run["wall_s"] + lacking * epoch_s, "epochs_computed": lacking}
+    return run | {"wall_s": run["wall_s"] + missing * epoch_s, "epochs_computed": missing}
 
 
 def run_product(
     images: Path, model: str, approach: str, epochs: int, typed: Sequence[str], *, scratch: Path, is_warm: bool
 ) -> dict[str, Any]:
-    """Time one run; `is_warm` keeps the cache of the one before."""
+    """Time one run of dxa_tbs.
+
+    Args:
+        typed: further settings of the command line.
+        scratch: folder of outputs and cache, which the call empties.
+        is_warm: whether to keep the cache of the previous run.
+    """
     shutil.rmtree(scratch / "outputs", ignore_errors=True)
     if not is_warm:
         shutil.rmtree(scratch / "cache", ignore_errors=True)
@@ -120,17 +126,17 @@ def _timed(command: Sequence[object]) -> tuple[float, str]:
 
 
 def measure(images: Path, arguments: argparse.Namespace, model: str, approach: str) -> dict[str, Any]:
-    """Return what each contestant took, in `repeats` rounds of all of them."""
+    """Return the runs of each contestant, in `arguments.repeats` rounds of all contestants."""
     runs: dict[str, list[dict[str, Any]]] = {}
     kinds = [*SCRIPTS, "product", *(["product, warm"] if approach == "head" else [])]
     for _ in range(arguments.repeats):
         for kind in kinds:
             if kind in SCRIPTS:
                 epochs = min(arguments.epochs, arguments.script_epochs or arguments.epochs)
-                made = run_script(kind, images, model, approach, epochs, arguments.workers)
-                made = with_all_epochs(made, arguments.epochs)
+                run = run_script(kind, images, model, approach, epochs, arguments.workers)
+                run = with_all_epochs(run, arguments.epochs)
             else:
-                made = run_product(
+                run = run_product(
                     images,
                     model,
                     approach,
@@ -139,8 +145,8 @@ def measure(images: Path, arguments: argparse.Namespace, model: str, approach: s
                     scratch=images.parent,
                     is_warm="," in kind,
                 )
-            runs.setdefault(kind, []).append(made)
-            print(f"{model} {approach} {kind}: {made['wall_s']:.1f} s, {_epoch_s(made):.2f} s an epoch", flush=True)
+            runs.setdefault(kind, []).append(run)
+            print(f"{model} {approach} {kind}: {run['wall_s']:.1f} s, {_epoch_s(run):.2f} s per epoch", flush=True)
     return {"model": model, "approach": approach, "runs": runs}
 
 
@@ -149,9 +155,13 @@ def _epoch_s(run: dict[str, Any]) -> float:
 
 
 def render(results: Sequence[dict[str, Any]], machine: dict[str, Any]) -> str:
-    """Return a Markdown table: medians, ranges in brackets, and ratios of medians."""
+    """Return a Markdown table of medians, ranges in parentheses, and ratios of medians."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    lines = [f"{facts}.", "", "| experiment | contestant | s an epoch | its time / ours | s in all | its time / ours |"]
+    lines = [
+        f"{facts}.",
+        "",
+        "| experiment | contestant | s per epoch | its time / ours | total, s | its time / ours |",
+    ]
     lines.append("|---|---|---|---|---|---|")
     for result in results:
         figures = {
@@ -185,23 +195,25 @@ def describe_machine(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", help="model1/adhoc resnet18/head ...; default: all fourteen")
-    parser.add_argument("--images", type=int, default=1915, help="for training; a seventh as many for validation")
+    parser.add_argument("experiments", nargs="*", help="for example model1/adhoc resnet18/head; default: all fourteen")
+    parser.add_argument(
+        "--images", type=int, default=1915, help="number of training images; validation gets a seventh as many"
+    )
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument(
         "--script-epochs",
         type=int,
-        help="the scripts run so many alone, and the table computes what all would take (marked ~); product runs all",
+        help="epochs that the two scripts run; their time for all epochs is extrapolated (marked ~)",
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2, help="of the plain script")
-    parser.add_argument("--set", dest="typed", action="append", default=[], help="a setting of the product's runs")
+    parser.add_argument("--workers", type=int, default=2, help="workers of the plain script")
+    parser.add_argument("--set", dest="typed", action="append", default=[], help="a further setting of dxa_tbs")
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/benchmark"), help="folder of results and scratch files"
+        "--out", type=Path, default=Path("outputs/benchmark"), help="folder for results and scratch files"
     )
     parser.add_argument("--results", default="benchmark", metavar="NAME", help="name of the files written there")
     parser.add_argument(
-        "--quick", action="store_true", help="96 images, 2 epochs, once: shows that it works, no figures"
+        "--quick", action="store_true", help="96 images, 2 epochs, 1 repeat: a test of this script; ignore the times"
     )
     arguments = parser.parse_args()
     if arguments.quick:

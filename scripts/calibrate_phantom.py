@@ -1,7 +1,7 @@
-"""Make the phantom's calibration table anew: for each exponent of the texture, the slope measured in the final image.
+"""Recompute the phantom's calibration table: the slope measured in the final image for each exponent of the texture.
 
-Every patient is nominal (thickness, density, size, blur, amplitude), so that the slope is the texture's alone. Prints
-the two tuples of dxa_tbs/data/phantom/texture.py and how well they agree with what stands there.
+All patients have nominal thickness, density, blur and amplitude, so that the slope depends only on the texture. Prints
+the two tuples for dxa_tbs/data/phantom/texture.py, and the largest difference from the present ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dxa_tbs.data.variogram import variogram_slope
 
 
 def nominal(patient: Patient) -> Patient:
-    """Return the patient without what differs from patient to patient, the place of the spine apart."""
+    """Return the patient with nominal values; only age, BMI, TBS and spine remain individual."""
     return dataclasses.replace(
         patient,
         bmd_g_cm2=population.BMD_MEAN_G_CM2,
@@ -32,7 +32,7 @@ def nominal(patient: Patient) -> Patient:
 
 
 def measure(exponent: float, num_patients: int) -> float:
-    """Return the mean slope over patients whose texture has this exponent."""
+    """Return the mean slope over patients with this exponent of the texture."""
     slopes = []
     for index in range(num_patients):
         candidate = Candidate(10_000, index, psf_cv=0.0, thickness_sd_cm=0.0)
@@ -43,7 +43,7 @@ def measure(exponent: float, num_patients: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--patients", type=int, default=64, help="per exponent")
+    parser.add_argument("--patients", type=int, default=64, help="number of patients per exponent")
     slopes = [measure(exponent, parser.parse_args().patients) for exponent in CALIBRATION_EXPONENT]
     print("CALIBRATION_SLOPE =", tuple(round(slope, 4) for slope in slopes))
     print("CALIBRATION_EXPONENT =", CALIBRATION_EXPONENT)

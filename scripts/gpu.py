@@ -1,12 +1,13 @@
-"""Everything to be measured on a machine with a GPU, in one command: make gpu
+"""Run all tests and measurements that need a GPU, in one command: make gpu
 
-The tests that need a GPU, the quick reproduction, what a step takes by network and precision, the fourteen experiments
-against both scripts: most valuable first, each step under ten minutes, none needs a network. What a step found is kept
-in <out>/gpu.json, which is enough to go on from: called again, finished steps are skipped, and failed ones tried again
-behind those not tried yet. A step that fails or takes too long is written down and the next one goes on. <out>/gpu.md
-holds the tables for docs/speed.md. Where commands may last ten minutes: `--minutes 9.5`, several times.
+The steps are the GPU tests, the quick reproduction, the time of a training step by network and precision, and the
+fourteen experiments against the two benchmark scripts. The most valuable steps come first, each takes less than ten
+minutes, and none needs internet access. Results are kept in <out>/gpu.json. A second call skips finished steps and runs
+untried steps before it repeats failed ones. A step that fails or takes too long is recorded, and the next one starts.
+<out>/gpu.md contains the tables for docs/speed.md. If commands are limited to ten minutes, call this script several
+times with `--minutes 9.5`.
 
-`--device cpu --quick` goes through all of it in minutes on any machine: its figures mean nothing.
+`--device cpu --quick` runs everything in a few minutes on any machine, as a test of this script; ignore the times.
 """
 
 from __future__ import annotations
@@ -45,20 +46,20 @@ facts["gpu_gib"] = round(torch.cuda.get_device_properties(device).total_memory /
 print(json.dumps(facts | {"torch": torch.__version__, "python": platform.python_version()}))
 """
 
-FINISHED, ENDED = "finished", "took too long"
-SAME = ("device", "torch", "precision", "quick")  # of the machines whose figures may stand side by side
-SHORTEST_S = 60  # with less time left no step is started
+FINISHED, TIMED_OUT = "finished", "took too long"
+SAME = ("device", "torch", "precision", "quick")  # only figures for which these agree are comparable
+SHORTEST_S = 60  # no step is started with less time left
 Result = dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command.
+    """A command to run.
 
     Attributes:
-        limit_s: after so long it is ended.
-        read: returns what it found, from what it printed or from its files.
-        file: that it writes and `read` reads; what an earlier try left of it is removed.
+        limit_s: time limit, after which the command is killed.
+        read: returns the result, given the command's output; it may also read files.
+        file: the file that `read` reads; it is removed before the command starts.
     """
 
     name: str
@@ -118,7 +119,7 @@ def _benchmark(model: str, approach: str, out: Path, device: str, *, is_quick: b
 
 
 def run_step(step: Step, limit_s: float, out: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run one step to its end or the limit; return status, seconds, what it found, and the end of what it printed."""
+    """Run a step until it ends or reaches the limit; return status, seconds, result and, on failure, the last lines."""
     start, log = time.perf_counter(), out / "logs" / f"{step.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     if step.file is not None:
@@ -131,7 +132,7 @@ def run_step(step: Step, limit_s: float, out: Path, environment: Mapping[str, st
             status = FINISHED if process.wait(limit_s) == 0 else f"failed ({process.returncode})"
         except subprocess.TimeoutExpired:
             _end(process)
-            status = ENDED
+            status = TIMED_OUT
     text = log.read_text(encoding="utf-8", errors="replace")
     done: dict[str, Any] = {"status": status, "seconds": round(time.perf_counter() - start, 1)}
     try:
@@ -153,31 +154,31 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def in_order(steps: Sequence[Step], done: Mapping[str, Any]) -> list[Step]:
-    """Return what is to do: what was not tried yet, then what went wrong."""
+    """Return the unfinished steps: untried ones first, then failed ones."""
     to_do = [step for step in steps if done.get(step.name, {}).get("status") != FINISHED]
     return sorted(to_do, key=lambda step: step.name in done)
 
 
 def run_all(
-    steps: Sequence[Step], kept: dict[str, Any], out: Path, environment: Mapping[str, str], ends: float
+    steps: Sequence[Step], kept: dict[str, Any], out: Path, environment: Mapping[str, str], deadline: float
 ) -> None:
-    """Run what is to do until time.perf_counter() says `ends`; write down each step as it comes to its end."""
+    """Run the unfinished steps until time.perf_counter() reaches `deadline`, and record each step when it ends."""
     for step in in_order(steps, kept["steps"]):
-        left_s = ends - time.perf_counter()
+        left_s = deadline - time.perf_counter()
         if left_s < SHORTEST_S:
-            print("no time left: call again for the rest")
+            print("no time left: call again for the remaining steps")
             return
         print(f"{step.name} ...", end=" ", flush=True)
         done = run_step(step, min(step.limit_s, left_s), out, environment)
         print(f"{done['status']}, {done['seconds']:.0f} s", flush=True)
-        if done["status"] == ENDED and left_s < step.limit_s:
-            continue  # cut short: not tried yet
+        if done["status"] == TIMED_OUT and left_s < step.limit_s:
+            continue  # cut short by the deadline, so it counts as untried
         kept["steps"][step.name] = done
         (out / "gpu.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def describe_machine(device: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Ask a process of its own: this one is to hold no memory of the GPU."""
+    """Return the facts about the machine, asked in a separate process so that this one holds no GPU memory."""
     asked = subprocess.run(
         [sys.executable, "-c", MACHINE, device], env=dict(environment), capture_output=True, text=True, check=False
     )
@@ -189,27 +190,31 @@ def describe_machine(device: str, environment: Mapping[str, str]) -> dict[str, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the script itself")
-    parser.add_argument("--quick", action="store_true", help="a few small steps: shows that it works, no figures")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many; call again for the rest")
-    parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), help="folder of results and scratch files")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu to test this script")
+    parser.add_argument("--quick", action="store_true", help="a few small steps, to test this script; ignore the times")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="time limit; call again for the remaining steps"
+    )
+    parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), help="folder for results and scratch files")
     arguments = parser.parse_args()
-    ends, out = time.perf_counter() + 60 * arguments.minutes, arguments.out.resolve()
+    deadline, out = time.perf_counter() + 60 * arguments.minutes, arguments.out.resolve()
     paths = [str(ROOT / "src"), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     if arguments.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # the two scripts take a GPU if they see one
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # the two scripts use a GPU if they see one
     machine = describe_machine(arguments.device, environment) | {"quick": arguments.quick}
     out.mkdir(parents=True, exist_ok=True)
     file = out / "gpu.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"machine": machine, "steps": {}}
-    if any(kept["machine"][name] != machine[name] for name in SAME):
-        sys.exit(f"--out {arguments.out}: holds figures of another GPU or version of torch: name another folder")
+    if differing := [name for name in SAME if kept["machine"][name] != machine[name]]:
+        sys.exit(
+            f"--out {arguments.out}: its figures differ from this call in {', '.join(differing)}: name another folder"
+        )
     steps = list(plan(out, arguments.device, is_quick=arguments.quick))
-    run_all(steps, kept, out, environment, ends)
+    run_all(steps, kept, out, environment, deadline)
     tables = gpu_tables.render(kept, [step.name for step in steps])
     (out / "gpu.md").write_text(tables, encoding="utf-8")
-    print(f"\n{tables}\nwritten: {out / 'gpu.md'}, and {file.name} beside it")
+    print(f"\n{tables}\nwritten: {out / 'gpu.md'} and {file}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What scripts/gpu.py found, read from files of its steps and printed as Markdown, to be pasted into docs/speed.md."""
+"""Reads the results of scripts/gpu.py from the files of its steps, and formats them as Markdown for docs/speed.md."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 from measure_steps import HEADINGS, render_row
 
 STEPS, SCRIPTS, REPRODUCE = "steps-", "against-scripts-", "reproduce"
-TOLD = ("fp32, not", "cannot be recorded")  # warnings of a run that was not computed as planned
+FALLBACKS = ("fp32, not", "cannot be recorded")  # parts of the warnings of runs that were not computed as planned
 
 
 def read_tests(text: str) -> dict[str, Any]:
-    """Return how many tests passed, failed and so on, and the names of those that did not pass."""
+    """Return the numbers of passed, failed and skipped tests and errors, and the lines of failed tests and errors."""
     lines = text.splitlines()
     summary = next(line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error|skipped|deselected)", line))
     counts = {name: int(count) for count, name in re.findall(r"(\d+) (passed|failed|errors?|skipped)", summary)}
@@ -25,7 +25,7 @@ def read_tests(text: str) -> dict[str, Any]:
 
 
 def read_runs(root: Path) -> list[dict[str, Any]]:
-    """Return of each finished run: precision, seconds of its last epoch and to record the step, memory, warnings."""
+    """Return for each finished run: precision, seconds of the last epoch and of recording, GPU memory, warnings."""
     rows = []
     for file in sorted(root.rglob("metrics.json")):
         facts, environment, timing = (
@@ -40,7 +40,7 @@ def read_runs(root: Path) -> list[dict[str, Any]]:
                 "train_s": float(history["train_s"].iloc[-1]),
                 "compile_s": timing["compile_s"],
                 "gpu_mib": timing["peak_gpu_memory_mib"],
-                "told": [text for text in facts["warnings"] if any(start in text for start in TOLD)],
+                "told": [text for text in facts["warnings"] if any(part in text for part in FALLBACKS)],
             }
         )
     if not rows:
@@ -49,19 +49,19 @@ def read_runs(root: Path) -> list[dict[str, Any]]:
 
 
 def render(kept: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return everything found so far; `names` are all steps there are."""
+    """Return all results so far as Markdown; `names` are the names of all steps."""
     steps = {name: kept["steps"][name] for name in names if name in kept["steps"]}
     results = {name: step["result"] for name, step in steps.items() if step["result"]}
     facts = ", ".join(f"{name} {value}" for name, value in kept["machine"].items() if value not in (None, False))
     lines = [f"{facts}.", ""]
     if kept["machine"]["quick"]:
-        lines += ["Tried out with `--quick`: the figures mean nothing.", ""]
+        lines += ["A test with `--quick`: ignore the figures.", ""]
     lines += _steps(steps, [name for name in names if name not in steps])
     for name in (name for name in results if name.startswith(REPRODUCE)):
         lines += _runs(name, results[name], steps[name]["seconds"])
     rows = [row for name in results if name.startswith(STEPS) for row in results[name]]
     if rows:
-        lines += ["**A step.**", "", *HEADINGS, *map(render_row, rows), ""]
+        lines += ["**One training step.**", "", *HEADINGS, *map(render_row, rows), ""]
     found = [result for name in results if name.startswith(SCRIPTS) for result in results[name]]
     for title, is_head in (("**Against both scripts.**", False), ("**Heads against both scripts.**", True)):
         lines += _against_scripts(title, [one for one in found if (one["approach"] == "head") == is_head])
@@ -69,7 +69,7 @@ def render(kept: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _steps(steps: Mapping[str, Any], missing: Sequence[str]) -> list[str]:
-    lines = ["| step | came to | s |", "|---|---|---|"]
+    lines = ["| step | outcome | s |", "|---|---|---|"]
     for name, step in steps.items():
         text = step["status"]
         if name.startswith("tests") and step["result"]:
@@ -83,7 +83,7 @@ def _steps(steps: Mapping[str, Any], missing: Sequence[str]) -> list[str]:
 
 def _runs(name: str, rows: Sequence[Mapping[str, Any]], seconds: float) -> list[str]:
     lines = [f"**{name}**: {len(rows)} runs in {seconds:.0f} s.", ""]
-    lines += ["| run | precision | s of the last epoch | s to record | MiB | warnings |", "|---|---|---|---|---|---|"]
+    lines += ["| run | precision | last epoch, s | recording, s | MiB | warnings |", "|---|---|---|---|---|---|"]
     for row in rows:
         mib = "" if row["gpu_mib"] is None else row["gpu_mib"]
         cells = [row["run"], row["precision"], f"{row['train_s']:.2f}", f"{row['compile_s']:.2f}", mib]
@@ -92,13 +92,13 @@ def _runs(name: str, rows: Sequence[Mapping[str, Any]], seconds: float) -> list[
 
 
 def _against_scripts(title: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the table of what an epoch, and all epochs from the start of the process to its end, took; in seconds."""
+    """Return the table of seconds per epoch, and of seconds from the start of the process to its end."""
     if not found:
         return []
     lines = [
         title,
         "",
-        "| experiment | contestant | s an epoch | / ours | s in all | / ours | 10 epochs, s | of it to record |",
+        "| experiment | contestant | s per epoch | / ours | total, s | / ours | 10 epochs, s | recording, s |",
     ]
     lines.append("|---|---|---|---|---|---|---|---|")
     for one in found:
@@ -112,4 +112,4 @@ def _against_scripts(title: str, found: Sequence[Mapping[str, Any]]) -> list[str
             cells += [f"{sign}{run['wall_s']:.1f}", f"{sign}{run['wall_s'] / ours['wall_s']:.2f}"]
             cells += ["" if value is None else f"{value:.2f}" for value in parts]
             lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, "", "~: computed from the epochs that the script ran.", ""]
+    return [*lines, "", "~: extrapolated from the epochs that the script ran.", ""]

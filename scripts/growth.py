@@ -1,7 +1,7 @@
-"""How the cost of a run grows with the images: python scripts/growth.py
+"""Measure how time and memory of a run grow with the number of images: python scripts/growth.py
 
-Model 3 and a ResNet-18 head on cached features, at 1, 4 and 16 times as many images: seconds of an epoch, of the whole
-run and the most memory held.
+Runs model 3 and a ResNet-18 head on cached features with 1, 4 and 16 times as many images. The table gives seconds per
+epoch, seconds of the whole run, and peak memory.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ EXPERIMENTS = (("model3", "adhoc"), ("resnet18", "head"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=480, help="for training, at 1 time")
+    parser.add_argument("--images", type=int, default=480, help="training images of the smallest run")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/benchmark"), help="folder of results and scratch files"
+        "--out", type=Path, default=Path("outputs/benchmark"), help="folder for results and scratch files"
     )
     arguments = parser.parse_args()
     lines = [
-        "| experiment | training images | s an epoch | us an image | s in all | MiB at most |",
+        "| experiment | training images | s per epoch | us per image | whole run, s | peak memory, MiB |",
         "|---|---|---|---|---|---|",
     ]
     for model, approach in EXPERIMENTS:

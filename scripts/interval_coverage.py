@@ -1,11 +1,12 @@
-"""How often the 95 % intervals hold the truth, and how often two equal architectures "differ", in simulated studies.
+"""Simulate studies: how often 95 % intervals cover the truth, and how often two equal architectures seem to differ.
 
     python scripts/interval_coverage.py intervals --sets 2000
     python scripts/interval_coverage.py comparisons --sets 1000
 
-Each prints a Markdown table; docs/statistics.md quotes both. The scores are normal in each class. Of their variance
-60 % is the patient's, 20 % the architecture's and 20 % each training's own. A training shifts the distance of the
-classes by as much as gives the stated standard deviation of its AUC, and the threshold by CUT_SD where that is not 0.
+Each command prints a Markdown table; docs/statistics.md quotes both. Scores are normal within each class. 60 % of their
+variance belongs to the patient, 20 % to the architecture and 20 % to the training. Trainings differ in the distance
+between the classes, so that their AUC has the stated standard deviation. If that is not 0, they also differ in the
+threshold, with standard deviation CUT_SD.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from dxa_tbs.evaluation.rates import METRICS, RATES
 
 SIZES = ((42, 139), (15, 45))  # Degraded, Normal patients
 AUCS = (0.75, 0.87, 0.97, 0.995)
-SDS = (0.0, 0.02, 0.045)  # of the AUC between trainings
+SDS = (0.0, 0.02, 0.045)  # standard deviations of the AUC between trainings
 PATIENT, ARCHITECTURE, TRAINING = 0.6, 0.2, 0.2
-WITHIN_PATIENT = 0.5  # correlation of two images of a patient, where there are two
-CUT_SD = 0.25
-TRUTHS = 100_000  # trainings drawn to compute what an experiment comes to
+WITHIN_PATIENT = 0.5  # correlation between two images of a patient
+CUT_SD = 0.25  # standard deviation of the threshold between trainings
+TRUTHS = 100_000  # trainings drawn to compute the true value of an experiment
 
 
 def draw_trainings(rng: np.random.Generator, auc: float, sd: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return distance of the classes and threshold of each training, both (count,); the mean AUC is `auc`."""
+    """Return the distance between the classes and the threshold of each training, both (count,); mean AUC is `auc`."""
     spread = sd * math.sqrt(2) / stats.norm.pdf(stats.norm.ppf(auc))
     distance = stats.norm.ppf(auc) * math.sqrt(2 + spread**2)
     cuts = distance / 2 + (CUT_SD if sd else 0.0) * rng.normal(size=count)
@@ -66,34 +67,35 @@ def draw_study(
 
 
 def expected(distances: np.ndarray, cuts: np.ndarray, ratio: float) -> dict[str, float]:
-    """Return what each metric comes to, mean over trainings, with endlessly many patients of this class ratio."""
+    """Return the mean of each metric over trainings, for infinitely many patients with this class ratio."""
     sensitivity, specificity = stats.norm.sf(cuts - distances), stats.norm.cdf(cuts)
     found = {name: float(np.nanmean(RATES[name](sensitivity, specificity, ratio))) for name in METRICS}
     return found | {"auc": float(stats.norm.cdf(distances / math.sqrt(2)).mean())}
 
 
 def images(size: tuple[int, int], per_patient: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label and the patient of each image."""
     labels = np.repeat([1, 0], size)
     return np.repeat(labels, per_patient), np.repeat(np.arange(len(labels)), per_patient)
 
 
 def cover(cell: tuple[tuple[int, int], float, int, int, float, int]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the share of sets whose interval holds the truth: the experiment's, and (one seed) this training's own."""
+    """Return the shares of studies whose interval covers the truth of the experiment, and of its own trainings."""
     size, auc, per_patient, seeds, sd, num_sets = cell
     rng = np.random.default_rng([*size, round(1000 * auc), per_patient, seeds, round(1000 * sd)])
     labels, patients = images(size, per_patient)
     ratio = size[1] / size[0]
     truth = expected(*draw_trainings(rng, auc, sd, TRUTHS), ratio)
-    held, held_own = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
+    covered, covered_own = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for _ in range(num_sets):
         trainings = draw_trainings(rng, auc, sd, seeds)
         (scored,) = draw_study(rng, labels, patients, [trainings])
         own = expected(*trainings, ratio)
         for name, found in estimates(scored).items():
-            is_defined = not math.isnan(found.value)  # without a call there is no precision, and no claim about it
-            held[name] += found.contains(truth[name]) or not is_defined
-            held_own[name] += found.contains(own[name]) or not is_defined
-    return tuple({name: count / num_sets for name, count in of.items()} for of in (held, held_own))  # type: ignore[return-value]
+            is_defined = not math.isnan(found.value)  # precision is not defined without a positive call
+            covered[name] += found.contains(truth[name]) or not is_defined
+            covered_own[name] += found.contains(own[name]) or not is_defined
+    return tuple({name: count / num_sets for name, count in of.items()} for of in (covered, covered_own))  # type: ignore[return-value]
 
 
 def differ(cell: tuple[tuple[int, int], float, int, int, float, int]) -> dict[str, float]:
@@ -115,13 +117,13 @@ def coverage_rows(num_sets: int) -> Iterator[list[str]]:
     cells = [
         (size, auc, per_patient, seeds, sd, num_sets)
         for size, auc, per_patient, seeds, sd in itertools.product(SIZES, AUCS, (1, 2), (1, 3, 5), SDS)
-        if not (auc > 0.99 and sd > 0.03)  # no AUC of that mean varies so much
+        if not (auc > 0.99 and sd > 0.03)  # an AUC with this mean cannot vary so much
     ]
     with ProcessPoolExecutor() as pool:
-        for cell, (held, own) in zip(cells, pool.map(cover, cells), strict=True):
+        for cell, (covered, own) in zip(cells, pool.map(cover, cells), strict=True):
             size, auc, per_patient, seeds, sd, _ = cell
             names = [f"{size[0]} / {size[1]}", f"{auc:g}", str(per_patient), str(seeds), f"{sd:g}"]
-            yield names + [f"{100 * held[name]:.1f}" for name in metrics]
+            yield names + [f"{100 * covered[name]:.1f}" for name in metrics]
             if seeds == 1 and sd:
                 names[3] = "1, own"
                 yield names + [f"{100 * own[name]:.1f}" for name in metrics]

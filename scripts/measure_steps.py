@@ -1,9 +1,9 @@
-"""What one training step takes, in every way it could be computed: python scripts/measure_steps.py
+"""Measure one training step in every way it can be computed: python scripts/measure_steps.py
 
-Of the nine networks trained whole, at their batch: milliseconds of a step, seconds to record it, and the GPU memory it
-needs, by precision and memory format, as it is written and recorded as a CUDA graph, with and without
-cudnn.benchmark; then the pass that computes frozen features, by batch. Random images: of the results only the time
-means anything.
+For each of the nine fully trained networks at its batch size, the tables give milliseconds per step, seconds to record
+it and GPU memory: by precision and memory format, eager and recorded as a CUDA graph, with and without cudnn.benchmark.
+Then they give the speed at which frozen features are computed, by batch size. Images are random, so only times and
+memory are meaningful.
 """
 
 from __future__ import annotations
@@ -27,14 +27,20 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.tasks.losses import cross_entropy
 from dxa_tbs.training.batches import Samples, build_normalisation
-from dxa_tbs.training.device import choose_device, keep_freed_memory, measure_gpu_memory, peak_memory_mib, synchronise
+from dxa_tbs.training.device import (
+    choose_device,
+    keep_freed_memory,
+    peak_memory_mib,
+    reset_peak_gpu_memory,
+    synchronise,
+)
 from dxa_tbs.training.memory import release_memory
 from dxa_tbs.training.precision import choose_precision, compute_exactly, lowered
 from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, record_step
 
 ROUNDS = 3
 HEADINGS = (
-    "| network | computed in | ms a step | at least | images/s | s to record | MiB |",
+    "| network | computed in | ms per step | fastest round, ms | images/s | recording, s | MiB |",
     "|---|---|---|---|---|---|---|",
 )
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -42,6 +48,8 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 @dataclass(frozen=True)
 class Way:
+    """A way to compute a step."""
+
     precision: Precision
     is_channels_last: bool
     is_recorded: bool
@@ -54,7 +62,7 @@ class Way:
 
 
 def ways(device: torch.device) -> Iterator[Way]:
-    """Yield those this device has."""
+    """Yield the ways that this device supports."""
     on_gpu = device.type == "cuda"
     for precision in (Precision.fp32, Precision.tf32, Precision.bf16):
         try:
@@ -68,15 +76,15 @@ def ways(device: torch.device) -> Iterator[Way]:
 
 
 def measure_step(name: str, approach: str, way: Way, device: torch.device, num_steps: int) -> dict[str, Any]:
-    """Return what a step takes: of `ROUNDS` rounds of `num_steps` steps, waiting for the device after each round.
+    """Return time and memory of a step: the median over `ROUNDS` rounds of `num_steps` steps.
 
-    A wait after every step would add some 20 us to it.
+    The device is synchronised after each round only, because doing so after every step would add some 20 us to it.
     """
     compute_exactly(way.precision)
     torch.backends.cudnn.benchmark = way.benchmarks_kernels
     torch.manual_seed(0)
-    release_memory()  # of the row before
-    measure_gpu_memory(device)
+    release_memory()  # held since the previous row
+    reset_peak_gpu_memory(device)
     size = batch_size(name)
     memory_format = torch.channels_last if way.is_channels_last else torch.contiguous_format
     model = build_reference(name, approach).to(device).to(memory_format=memory_format).train()
@@ -98,7 +106,7 @@ def measure_step(name: str, approach: str, way: Way, device: torch.device, num_s
     synchronise(device)
     record_s = time.perf_counter() - start
     batches = [samples.take(torch.arange(size) + size * place) for place in (0, 1)]
-    for batch in batches:  # cuDNN chooses kernels
+    for batch in batches:  # warm-up: cuDNN chooses kernels
         step.run(*batch)
     rounds_ms = []
     for _ in range(ROUNDS):
@@ -129,35 +137,35 @@ def render_row(row: dict[str, Any]) -> str:
 
 @torch.inference_mode()
 def measure_features(name: str, size: int, device: torch.device, precision: Precision) -> tuple[float, torch.Tensor]:
-    """Return images per second of the frozen part in batches of this size, and its features of the first images."""
+    """Return images per second of the frozen part at a batch size, and its features of the first 16 images."""
     compute_exactly(precision)
     torch.manual_seed(0)
     stem, _ = cut_at_dropout(build_reference(name, "head").to(device).to(memory_format=torch.channels_last))
     normalise = build_normalisation(MEAN, STD, device)
     pixels = torch.randint(0, 256, (size, 224, 224), dtype=torch.uint8, device=device)
-    taken_s = []
+    times_s = []
     for _ in range(4):
         synchronise(device)
         start = time.perf_counter()
         with lowered(device, precision):
             features = stem.eval()(normalise.to_input(pixels))
         synchronise(device)
-        taken_s.append(time.perf_counter() - start)
-    return size / min(taken_s[1:]), features[:16].float()
+        times_s.append(time.perf_counter() - start)
+    return size / min(times_s[1:]), features[:16].float()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", help="default: all nine")
-    parser.add_argument("--steps", type=int, default=20, help="of a round")
+    parser.add_argument("models", nargs="*", help="names of networks; default: all nine")
+    parser.add_argument("--steps", type=int, default=20, help="steps per round")
     parser.add_argument(
         "--without",
         action="append",
         default=[],
         metavar="TEXT",
-        help="leave out what is computed so: cudnn.benchmark, which can take minutes to choose; tf32; recorded ...",
+        help="skip ways whose name contains TEXT: tf32, recorded, or cudnn.benchmark, which can take minutes",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark"))
     parser.add_argument("--results", default="steps", metavar="NAME", help="name of the files written there")
     arguments = parser.parse_args()

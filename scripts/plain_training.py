@@ -1,7 +1,8 @@
-"""One experiment as most people would write it: the benchmark's first reference.
+"""One experiment as most people would write it: the first reference of the benchmark.
 
-ImageFolder, DataLoader, torchvision's transforms, fp32, eager, the loss read at every step. Honest otherwise: workers
-that stay alive, pinned memory on a GPU, torch's own defaults (which allow TF32 in the convolutions of recent GPUs).
+It uses ImageFolder, DataLoader, torchvision's transforms and eager fp32, and reads the loss at every step. To be fair,
+it keeps workers alive, pins memory on a GPU and keeps torch's defaults, which allow TF32 in convolutions on recent
+GPUs.
 """
 
 from __future__ import annotations

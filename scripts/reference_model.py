@@ -1,6 +1,6 @@
-"""What the two reference scripts share: their arguments, the networks as plain modules, and the paper's optimizer.
+"""Code shared by the two reference scripts: arguments, networks as plain modules, and the paper's optimizer.
 
-The networks' dropout is the product's own, five times as fast on a CPU as torch's: the scripts profit from it.
+The networks use the dropout of dxa_tbs, which is five times as fast on a CPU as torch's, so the scripts benefit too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def build_reference(name: str, approach: str) -> nn.Module:
-    """Return a network of conf/model, randomly initialised; in approach head all but its last layer is frozen."""
+    """Return a randomly initialised network of conf/model; in approach head, all layers but the last are frozen."""
     settings = yaml.safe_load((MODELS / f"{name}.yaml").read_text(encoding="utf-8"))
     if approach == "adhoc":
         return build_adhoc(settings["filters"], settings["fc_widths"])

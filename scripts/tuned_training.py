@@ -1,7 +1,8 @@
-"""One experiment as an expert would write it by hand: the benchmark's second reference.
+"""One experiment as an expert would write it by hand: the second reference of the benchmark.
 
-All images decoded once and in memory, on the device; channels_last; autocast to bfloat16 where the hardware has it;
-cudnn.benchmark; no waiting for the device within an epoch. The frozen part of a network still runs in every step.
+It decodes all images once and keeps them on the device, uses channels_last, cudnn.benchmark and, if the hardware
+supports it, autocast to bfloat16, and does not wait for the device within an epoch. The frozen part of a network still
+runs in every step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ EVAL_BATCH_SIZE = 64
 
 
 def read_images(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pixels, uint8 (N, 1, H, W), and labels (N,): the place of their folder in the alphabet."""
+    """Return pixels, uint8 (N, 1, H, W), and labels (N,), numbered by the alphabetical order of the class folders."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     files = [(path, label) for label, parent in enumerate(folders) for path in sorted(parent.iterdir())]
     pixels = np.stack([np.asarray(Image.open(path)) for path, _ in files])

@@ -40,7 +40,7 @@ def network(name: str) -> torch.nn.Sequential:
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
-def test_parameters_are_the_papers_truncated_to_four_digits(name: str) -> None:
+def test_parameter_counts_are_the_papers_which_are_truncated_to_four_digits(name: str) -> None:
     count = count_parameters(network(name))
     assert count == PARAMETERS[name]
     power = len(str(count)) - 1

@@ -1,4 +1,4 @@
-"""The fast form of the ad hoc networks computes what the plain form computes."""
+"""The fast form of the ad hoc networks gives the same outputs and gradients as the plain layers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dxa_tbs.training.blocks import PooledNorm, channel_statistics, with_fast_bl
 FILTERS = {"model1": [8, 16, 32, 64, 128], "model3": [8, 16, 32], "model4": [8, 28, 36]}
 
 
-def twins(filters: list[int], *, falling: bool = False) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
-    """Return a network, a copy of it, and the copy's fast form; `falling`: some of BatchNorm's weights are negative."""
+def twins(filters: list[int], *, negative: bool = False) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """Return a network, its copy, and the copy's fast form; `negative`: BatchNorm has some negative weights."""
     torch.manual_seed(0)
     plain = build_adhoc(filters, [10]).double().to(memory_format=torch.channels_last)
-    if falling:
+    if negative:
         with torch.no_grad():
             for module in plain.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -35,9 +35,9 @@ def grey(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("falling", [False, True])
-def test_the_same_output_gradients_and_statistics(name: str, falling: bool) -> None:
-    plain, copied, fast = twins(FILTERS[name], falling=falling)
+@pytest.mark.parametrize("negative", [False, True])
+def test_outputs_gradients_and_statistics_are_those_of_the_plain_layers(name: str, negative: bool) -> None:
+    plain, copied, fast = twins(FILTERS[name], negative=negative)
     one, three = grey(5)
     weights = torch.linspace(-1, 1, 5, dtype=torch.float64).view(-1, 1)
     outputs = plain(three), fast(one)
@@ -54,7 +54,7 @@ def test_the_same_output_gradients_and_statistics(name: str, falling: bool) -> N
     assert torch.allclose(plain(three), fast(one), atol=1e-12)
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+def test_gradients_agree_with_finite_differences() -> None:
     torch.manual_seed(3)
     maps = torch.randn(2, 3, 6, 5, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
     weight = torch.tensor([1.2, -0.4, 0.8], dtype=torch.float64, requires_grad=True)
@@ -67,7 +67,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(block, (maps, weight, bias), atol=1e-6)
 
 
-def test_the_first_of_equal_pixels_gets_the_gradient_as_in_torch() -> None:
+def test_of_equal_pixels_the_first_gets_the_gradient_as_in_torch() -> None:
     maps = torch.tensor([[[[2.0, 2.0, 0.0, 1.0], [2.0, 1.0, 1.0, 1.0]]]]).to(memory_format=torch.channels_last)
     ours, theirs = maps.clone().requires_grad_(), maps.clone().requires_grad_()
     weight, bias = torch.ones(1), torch.ones(1)
@@ -79,7 +79,7 @@ def test_the_first_of_equal_pixels_gets_the_gradient_as_in_torch() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 7, 5), (3, 28, 13, 11), (19, 16, 9, 9), (2, 36, 5, 4)])
-def test_statistics_are_those_of_all_pixels_whatever_the_shape(shape: tuple[int, ...]) -> None:
+def test_statistics_cover_all_pixels_of_any_shape(shape: tuple[int, ...]) -> None:
     maps = (5 + torch.randn(shape)).to(memory_format=torch.channels_last)
     mean, var = channel_statistics(maps)
     assert torch.allclose(mean, maps.mean((0, 2, 3)), rtol=1e-5)
@@ -89,7 +89,7 @@ def test_statistics_are_those_of_all_pixels_whatever_the_shape(shape: tuple[int,
     assert torch.allclose(low_mean, mean, rtol=1e-3)
 
 
-def test_the_fast_form_trains_the_networks_own_weights() -> None:
+def test_the_fast_form_shares_parameters_and_buffers_with_the_network() -> None:
     _, copied, fast = twins(FILTERS["model3"])
     for ours, theirs in zip(fast.parameters(), copied.parameters(), strict=True):
         assert ours is theirs

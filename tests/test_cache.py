@@ -1,4 +1,4 @@
-"""The cache: what is damaged, truncated, renamed or of version 0.1.0 is made anew before anything is made of it."""
+"""The cache: entries that are damaged, truncated, renamed or of version 0.1.0 are rebuilt before they are used."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def entry_of(folder: Path, kind: str) -> Path:
 
 @pytest.fixture
 def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
-    """Return what opens each kind of entry below tmp_path/cache, made of two small images, and gives all it holds."""
+    """Return for each kind of entry a function that opens it in tmp_path/cache and returns its whole content."""
     rng = np.random.default_rng(0)
     for name in "ab":
         Image.fromarray(rng.integers(0, 256, (230, 230), dtype=np.uint8)).save(tmp_path / f"{name}.png")
@@ -77,7 +77,7 @@ def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), BOTH)
-def test_a_damaged_file_is_noticed_and_made_anew_with_one_warning(
+def test_a_damaged_file_is_noticed_and_rebuilt_with_one_warning(
     kind: str, name: str, load: dict[str, Callable[[], Content]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = load[kind]()
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_noticed_and_made_anew_with_one_warning(
         (entry / name).write_bytes(content)
         caplog.clear()
         assert load[kind]() == whole
-        expected = f"cache: {entry.name} was damaged ({name}) and is made anew"
+        expected = f"cache: {entry.name} was damaged ({name}) and is rebuilt"
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [expected]
         caplog.clear()
         assert load[kind]() == whole
@@ -113,13 +113,13 @@ def test_two_hundred_flipped_bits_in_every_file_change_nothing(
         counted = flip_many(kind, name, load, tmp_path, times=200)
         print(f"{kind:<9} {name:<14} {counted['noticed']:>7} {counted['without effect']:>15}")
         assert counted["changed"] == 0
-        assert counted["noticed"] == 200 or name == DIGESTS  # there: white space between two digests
+        assert counted["noticed"] == 200 or name == DIGESTS  # a flip in its white space changes nothing
 
 
 def flip_many(
     kind: str, name: str, load: dict[str, Callable[[], Content]], tmp_path: Path, *, times: int
 ) -> dict[str, int]:
-    """Flip a bit and load, over and over; count what came of it."""
+    """Flip a bit and load, again and again; count the outcomes."""
     counted = {"noticed": 0, "without effect": 0, "changed": 0}
     rng, whole = random.Random(name), load[kind]()
     file = entry_of(tmp_path / "cache", kind) / name
@@ -131,15 +131,15 @@ def flip_many(
     return counted
 
 
-def test_copies_are_never_made_of_damaged_images(load: dict[str, Callable[[], Content]], tmp_path: Path) -> None:
-    """What is derived is derived from what load_images returns, and that is verified."""
+def test_copies_are_never_made_from_damaged_images(load: dict[str, Callable[[], Content]], tmp_path: Path) -> None:
+    """Copies are derived from the images that load_images returns, and these are verified."""
     pixels, *_ = load["images"]()
     file = entry_of(tmp_path / "cache", "images") / "images.npy"
     flip(file, random.Random(0))
     assert load["images"]()[0] == pixels
 
 
-def test_an_entry_of_version_0_1_0_is_made_anew_without_a_warning(
+def test_an_entry_of_version_0_1_0_is_rebuilt_without_a_warning(
     load: dict[str, Callable[[], Content]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = load["copies"]()
@@ -150,14 +150,14 @@ def test_an_entry_of_version_0_1_0_is_made_anew_without_a_warning(
         assert load["copies"]() == whole
     (record,) = caplog.records
     assert record.levelno == logging.INFO
-    assert record.getMessage() == f"cache: {entry.name} has no digests, as version 0.1.0 wrote it, and is made anew"
+    assert record.getMessage() == f"cache: {entry.name} was written by version 0.1.0, without digests, and is rebuilt"
 
 
 def write_text(folder: Path, text: str = "right") -> None:
     (folder / "a.txt").write_text(text)
 
 
-def test_an_entry_under_the_name_of_another_is_made_anew(tmp_path: Path) -> None:
+def test_an_entry_with_the_name_of_another_is_rebuilt(tmp_path: Path) -> None:
     right, _ = cached_folder(tmp_path, "things", {"x": 1}, write_text)
     wrong, _ = cached_folder(tmp_path, "things", {"x": 2}, lambda folder: write_text(folder, "wrong"))
     (right / "a.txt").unlink()
@@ -203,8 +203,8 @@ def test_verification_does_not_count_as_memory_of_the_process(tmp_path: Path) ->
     assert psutil.Process().memory_info().rss - before < 50 * 2**20
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files that are mapped cannot be replaced there")
-def test_a_reader_of_a_damaged_entry_keeps_what_it_has_open(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="memory-mapped files cannot be replaced on Windows")
+def test_a_reader_of_a_damaged_entry_keeps_its_open_files(tmp_path: Path) -> None:
     def write(folder: Path) -> None:
         np.save(folder / "a.npy", np.arange(100_000))
 
@@ -227,14 +227,14 @@ def test_an_entry_that_cannot_be_replaced_is_refused_in_one_line(
     (entry / "a.txt").write_text("wrong")
 
     def held(self: Path, target: Path) -> None:
-        raise PermissionError(13, "Access is denied")  # what Windows says of a folder with a mapped file
+        raise PermissionError(13, "Access is denied")  # as Windows raises for a folder with a mapped file
 
     monkeypatch.setattr(Path, "rename", held)
     with pytest.raises(Refusal, match="is damaged and cannot be replaced"):
         cached_folder(tmp_path, "things", {}, write_text)
 
 
-def test_of_several_processes_that_find_the_damage_one_mends_it(tmp_path: Path) -> None:
+def test_one_of_several_processes_that_find_the_damage_rebuilds_the_entry(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dxa_tbs.cache import cached_folder\n"
         "def write(folder): (folder / 'a.txt').write_text('right')\n"

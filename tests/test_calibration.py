@@ -28,14 +28,14 @@ def calibrated(labels: np.ndarray, scores: np.ndarray, seed: int = 0) -> Calibra
 
 
 def simulated(count: int, *, slope: float = 1.0, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels, and scores whose log odds must be multiplied by `slope` and moved by `shift` to be true."""
+    """Return labels and scores; the true log odds are `slope` times those of the scores plus `shift`."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(-1, 1.5, count)
     labels = (rng.random(count) < special.expit(slope * logits + shift)).astype(int)
     return labels, special.expit(logits)
 
 
-def test_slope_and_intercept_are_those_of_the_highest_likelihood() -> None:
+def test_slope_and_intercept_maximise_the_likelihood() -> None:
     labels, scores = simulated(800, slope=0.6, shift=0.3)
     found = calibrated(labels, scores[None])
     logits = to_logits(scores)
@@ -54,7 +54,7 @@ def test_slope_and_intercept_are_those_of_the_highest_likelihood() -> None:
     assert special.expit(to_logits(scores) + found.intercept.value).mean() == pytest.approx(labels.mean())
 
 
-def test_true_probabilities_have_slope_1_intercept_0_and_brier_and_log_loss_by_hand() -> None:
+def test_true_probabilities_have_slope_1_and_intercept_0() -> None:
     labels, scores = simulated(10_000)
     found = calibrated(labels, scores[None])
     assert found.slope.value == pytest.approx(1, abs=0.1)
@@ -66,17 +66,19 @@ def test_true_probabilities_have_slope_1_intercept_0_and_brier_and_log_loss_by_h
     assert low < found.ece < high
 
 
-def test_bins_have_equal_counts_and_are_scikit_learns() -> None:
+def test_bins_have_equal_counts_and_agree_with_scikit_learn() -> None:
     labels, scores = simulated(1000)
     bins = reliability(labels, scores)
     observed, mean_score = calibration_curve(labels, scores, n_bins=10, strategy="quantile")
     assert [one.count for one in bins] == [100] * 10
-    assert [one.observed.value for one in bins] == pytest.approx(observed, abs=0.011)  # they break ties the other way
+    assert [one.observed.value for one in bins] == pytest.approx(
+        observed, abs=0.011
+    )  # scikit-learn breaks ties the other way
     assert [one.mean_score for one in bins] == pytest.approx(mean_score, abs=0.01)
     assert all(one.observed.contains(one.observed.value) for one in bins)
 
 
-def test_images_of_one_score_share_a_bin() -> None:
+def test_images_with_equal_scores_share_a_bin() -> None:
     labels, scores = np.array([0, 1] * 20), np.full(40, 0.3)
     (only,) = reliability(labels, scores)
     assert (only.count, only.mean_score, only.observed.value) == (40, pytest.approx(0.3), 0.5)
@@ -90,8 +92,8 @@ def test_the_calibration_error_by_hand() -> None:
     assert calibrated(labels, scores[None]).ece == pytest.approx(by_hand)
 
 
-def test_the_calibration_error_of_perfect_scores_lies_where_it_is_said_to() -> None:
-    """In 95 of 100 cohorts whose scores are the true probabilities; too sure scores are found out."""
+def test_the_calibration_error_of_perfect_scores_lies_in_the_stated_range() -> None:
+    """It does so in 95 of 100 cohorts whose scores are the true probabilities; overconfident scores lie outside."""
     inside = []
     for seed in range(200):
         labels, scores = simulated(181, seed=seed)
@@ -103,7 +105,7 @@ def test_the_calibration_error_of_perfect_scores_lies_where_it_is_said_to() -> N
     assert found.ece > found.ece_if_perfect[1]
 
 
-def test_of_several_repeats_the_mean_is_given() -> None:
+def test_several_repeats_are_averaged() -> None:
     labels, scores = simulated(300)
     other = np.clip(scores * 0.7, 0, 1)
     both, one, two = (calibrated(labels, np.array(rows)) for rows in ([scores, other], [scores], [other]))
@@ -113,7 +115,7 @@ def test_of_several_repeats_the_mean_is_given() -> None:
     assert both.ece == pytest.approx((one.ece + two.ece) / 2)
 
 
-def test_a_slope_that_cannot_be_estimated_says_why() -> None:
+def test_a_slope_that_cannot_be_estimated_comes_with_the_reason() -> None:
     separated = calibrated(np.array([0, 0, 1, 1]), np.array([[0.1, 0.2, 0.7, 0.9]]))
     assert math.isnan(separated.slope.value)
     assert separated.no_slope == "the scores separate the classes, or all but separate them"
@@ -125,7 +127,7 @@ def test_a_slope_that_cannot_be_estimated_says_why() -> None:
 
 
 @pytest.mark.parametrize("name", ["brier", "log_loss", "slope", "intercept"])
-def test_errors_of_calibration_agree_with_the_bootstrap(name: str) -> None:
+def test_standard_errors_agree_with_the_bootstrap(name: str) -> None:
     labels, scores = simulated(400, slope=0.7, shift=0.2)
     found = getattr(calibrated(labels, scores[None]), name)
     rng = np.random.default_rng(0)
@@ -145,7 +147,7 @@ def test_intercepts_of_perfect_scores_cover_zero() -> None:
     assert np.mean(inside) > 0.91
 
 
-def test_classes_that_are_all_but_separated_have_no_slope() -> None:
+def test_almost_separated_classes_have_no_slope() -> None:
     logits = np.concatenate([np.linspace(-0.03, -0.001, 60), np.linspace(0.001, 0.03, 40)])
     labels = (logits > 0).astype(int)
     logits[60] = -0.0012
@@ -155,15 +157,15 @@ def test_classes_that_are_all_but_separated_have_no_slope() -> None:
         assert found.no_slope.startswith("the scores separate")
 
 
-def test_copies_of_an_image_leave_the_interval_of_the_slope() -> None:
-    """Two images of each patient count as one: a copy of every image leaves the interval as it is."""
+def test_copies_of_images_do_not_change_the_interval_of_the_slope() -> None:
+    """The images of a patient count as one unit, so a copy of every image adds no evidence."""
     labels, scores = simulated(300)
     once = calibrated(labels, scores[None]).slope
     twice = calibration(np.repeat(labels, 2), np.repeat(scores, 2)[None], np.repeat(np.arange(300), 2)).slope
     assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high), rel=1e-4)
 
 
-def test_the_temperature_undoes_what_made_the_scores_too_sure() -> None:
+def test_the_temperature_undoes_a_known_scaling_of_the_logits() -> None:
     labels, scores = simulated(20_000)
     too_sure = special.expit(3 * to_logits(scores))
     temperature = fit_temperature(labels, too_sure)

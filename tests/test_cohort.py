@@ -1,4 +1,4 @@
-"""From folders and tables to a cohort; real files on disk."""
+"""Cohorts read from class folders and tables; real files on disk."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_labels_at_and_around_the_limits(tbs: float, binary: int, extremes: int 
     assert label(LabelRule.extremes) == extremes if extremes is not None else np.isnan(label(LabelRule.extremes))
 
 
-def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_folders_ignore_hidden_files_and_report_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_images(tmp_path, "Healthy bone/maria garcia.png", "Healthy bone/deep/b.JPG", "Degraded/c.tif")
     (tmp_path / "Healthy bone/.DS_Store").write_text("")
     (tmp_path / "Healthy bone/Thumbs.db").write_text("")
@@ -65,11 +65,11 @@ def test_class_folders_with_hidden_and_foreign_files(tmp_path: Path, caplog: pyt
     cohort = read_folder(root=str(tmp_path), normal_folder="Healthy bone", degraded_folder="Degraded")
     assert sorted(cohort["label"]) == [0, 0, 1]
     assert cohort["image_id"].is_monotonic_increasing
-    assert "2 files are no images and stay out (.db)" in caplog.text
+    assert "2 files are not images and stay out (.db)" in caplog.text
     assert "maria" not in (cohort.drop(columns="source").to_csv() + caplog.text).lower()
 
 
-def test_a_missing_class_folder_is_refused_with_what_is_there(tmp_path: Path) -> None:
+def test_a_missing_class_folder_is_refused_and_the_existing_ones_are_named(tmp_path: Path) -> None:
     write_images(tmp_path, "normal_/a.png", "Degraded/c.png")
     with pytest.raises(Refusal, match=r"dataset\.normal_folder=Normal.*holds Degraded, normal_"):
         read_folder(root=str(tmp_path), normal_folder="Normal", degraded_folder="Degraded")
@@ -88,7 +88,7 @@ def test_a_plain_table(tmp_path: Path) -> None:
     assert cohort["source"].tolist() == [tmp_path / "a.png", tmp_path / "b.png"]
 
 
-def test_a_table_as_a_spreadsheet_in_spanish_or_german_saves_it(tmp_path: Path) -> None:
+def test_a_table_saved_by_a_spanish_or_german_spreadsheet(tmp_path: Path) -> None:
     write_images(tmp_path, "images/a.png", "images/b.png")
     text = "Path;Patient_ID;TBS;Sex\nimages\\a.png;1;1,195;F\nimages\\b.png;2;1,42;M\n"
     cohort = read(tmp_path, text, encoding="utf-8-sig").sort_values("patient_id")
@@ -97,14 +97,14 @@ def test_a_table_as_a_spreadsheet_in_spanish_or_german_saves_it(tmp_path: Path) 
     assert cohort["image_id"].tolist() == [pseudonym(Path("images/a.png")), pseudonym(Path("images/b.png"))]
 
 
-def test_labels_by_name_where_there_is_no_tbs(tmp_path: Path) -> None:
+def test_labels_are_read_by_name_if_there_is_no_tbs(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
     cohort = read(tmp_path, "image_id,path,patient_id,label\na,a.png,1,Degraded\nb,b.png,2,Normal\n")
     assert cohort["label"].tolist() == [1, 0]
     assert cohort["tbs"].isna().all()
 
 
-def test_every_row_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
+def test_all_unusable_rows_are_listed(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png", "c.png", "d.png")
     rows = ["gone.png,1,1.3", "a.png,2,1.3", "./a.png,3,1.3", "b.png,,1.3", "c.png,4,1300", "d.png,5,", ",6,1.3"]
     with pytest.raises(Refusal, match=r"7 of 7 rows cannot be used") as refusal:
@@ -120,7 +120,7 @@ def test_every_row_that_cannot_be_used_is_listed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(tmp_path: Path) -> None:
+def test_a_label_that_contradicts_the_tbs_is_refused_until_one_is_chosen(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png")
     text = "path,patient_id,tbs,label\na.png,1,1.1,Normal\n"
     with pytest.raises(Refusal) as refusal:
@@ -142,23 +142,23 @@ def test_a_label_that_contradicts_its_tbs_is_refused_until_one_of_them_is_named(
         ("path,patient_id,tbs,roi_x0,roi_y0,roi_x1\na.png,1,1.2,1,1,5\n", "no column roi_y1"),
         ("", "is empty"),
         ("path,patient_id,tbs\na.png,1,1.2,3,4\nb.png,1\n", "2 rows have more or fewer cells than the header"),
-        ('path,patient_id,tbs\na.png,"1,1.2\n', "no CSV file"),
-        ("path,patient_id,tbs,\na.png,1,1.2,x\n", "column 4 holds cells but has no name"),
-        ("path,patient_id,tbs\na.png,1\0,1.2\n", "line 2 holds a NUL byte"),
+        ('path,patient_id,tbs\na.png,"1,1.2\n', "not a CSV file"),
+        ("path,patient_id,tbs,\na.png,1,1.2,x\n", "column 4 has values but no name"),
+        ("path,patient_id,tbs\na.png,1\0,1.2\n", "line 2 contains a NUL byte"),
     ],
 )
-def test_a_file_that_is_no_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
+def test_a_file_that_is_not_a_cohort_is_refused(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(Refusal, match=what):
         read(tmp_path, text)
 
 
-def test_a_rule_that_needs_the_tbs_does_not_take_a_name_for_it(tmp_path: Path) -> None:
+def test_a_rule_that_needs_the_tbs_does_not_accept_label_names(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png")
     with pytest.raises(Refusal, match="no column tbs"):
         read(tmp_path, "path,patient_id,label\na.png,1,Normal\n", needs_tbs=True)
 
 
-def test_regions_may_be_missing_whole_but_not_in_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_region_may_be_missing_but_not_incomplete(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_images(tmp_path, "a.png", "b.png")
     head = "image_id,path,patient_id,tbs,roi_x0,roi_y0,roi_x1,roi_y1\na,a.png,1,1.1,1,2,5,6\n"
     cohort = read(tmp_path, head + "b,b.png,2,1.3,,,,\n")
@@ -169,7 +169,7 @@ def test_regions_may_be_missing_whole_but_not_in_part(tmp_path: Path, caplog: py
     assert refusal.value.details == ("line 3: its region lacks a side",)
 
 
-def test_lines_are_counted_as_the_file_has_them_and_a_missing_name_beside_a_tbs_is_no_contradiction(
+def test_line_numbers_are_those_of_the_file_and_a_missing_label_does_not_contradict_a_tbs(
     tmp_path: Path,
 ) -> None:
     write_images(tmp_path, "a.png", "b.png")
@@ -180,7 +180,7 @@ def test_lines_are_counted_as_the_file_has_them_and_a_missing_name_beside_a_tbs_
     assert refusal.value.details[0].startswith("line 4: label 'Norml' is neither Normal nor Degraded")
 
 
-def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
+def test_latin_1_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="UTF-8"):
         read(tmp_path, "path,patient_id,tbs,name\na.png,1,1.2,Núñez\n", encoding="latin-1")
     (tmp_path / "cohort.csv").unlink()
@@ -197,7 +197,7 @@ def test_latin_1_is_refused_and_a_missing_file_too(tmp_path: Path) -> None:
         )
 
 
-def test_what_the_rule_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_of_neither_class_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_images(tmp_path, "a.png", "b.png", "c.png")
     text = "path,patient_id,tbs\na.png,1,1.1\nb.png,2,1.3\nc.png,3,1.4\n"
     cohort = leave_out_unlabelled(read(tmp_path, text, rule=LabelRule.extremes))
@@ -218,7 +218,7 @@ def test_what_the_rule_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCapt
     ],
 )
 @pytest.mark.parametrize("column", ["patient_id", "image_id"])
-def test_identifiers_that_differ_in_form_alone_are_refused_and_all_are_listed(
+def test_all_identifiers_that_differ_only_in_form_are_refused_and_listed(
     tmp_path: Path, first: str, second: str, column: str
 ) -> None:
     write_images(tmp_path, "a.png", "b.png", "c.png")
@@ -233,7 +233,7 @@ def test_identifiers_that_differ_in_form_alone_are_refused_and_all_are_listed(
     assert ascii(second) in refusal.value.details[0]
 
 
-def test_identifiers_that_differ_in_more_are_let_alone(tmp_path: Path) -> None:
+def test_identifiers_that_differ_in_more_than_form_are_accepted(tmp_path: Path) -> None:
     ids = ["1-12", "11-2", "112", "1.2", "12", "P1", "Q1", "100", "10", "1", "A-1", "A1", "1.20"]
     write_images(tmp_path, *(f"{row}.png" for row in range(len(ids))))
     rows = [f"{row}.png,{patient},1.3" for row, patient in enumerate(ids)]
@@ -243,15 +243,15 @@ def test_identifiers_that_differ_in_more_are_let_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("patient", "what"),
     [
-        ("1E+05", "is 1E+05, as a spreadsheet writes a number it has rounded: format the column as text"),
-        ("1,23457E+11", "as a spreadsheet writes a number it has rounded"),
-        ("P\u200b1", "holds the invisible character U+200B"),
-        ('"P\n1"', "holds the invisible character U+000A"),
+        ("1E+05", "is 1E+05, a number rounded by a spreadsheet: format the column as text"),
+        ("1,23457E+11", "a number rounded by a spreadsheet"),
+        ("P\u200b1", "contains the invisible character U+200B"),
+        ('"P\n1"', "contains the invisible character U+000A"),
         ("P\ufffd1", "(U+FFFD)"),
-        ("#N/A", "is #N/A, an error of a spreadsheet"),
-        ("########", "an error of a spreadsheet"),
-        ("NaN", "is NaN, which names nobody"),
-        ("unknown", "which names nobody"),
+        ("#N/A", "is #N/A, a spreadsheet error"),
+        ("########", "a spreadsheet error"),
+        ("NaN", "is NaN, which identifies nobody"),
+        ("unknown", "which identifies nobody"),
     ],
 )
 def test_damaged_identifiers_are_refused(tmp_path: Path, patient: str, what: str) -> None:
@@ -269,7 +269,7 @@ def test_a_column_named_twice_is_refused_and_never_renamed(tmp_path: Path, secon
         read(tmp_path, f"path,patient_id,tbs,{second},Path\na.png,1,1.1,1.3,a.png\n")
 
 
-def test_every_row_that_is_not_as_long_as_the_header_is_listed(tmp_path: Path) -> None:
+def test_all_rows_longer_or_shorter_than_the_header_are_listed(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png", "c.png")
     text = 'path,patient_id,tbs,"a\nnote"\na.png,1,1.1,"two\nlines"\nb.png,2,1.3\n\nc.png,3,1,25,x\n,,,\n'
     with pytest.raises(Refusal, match="2 rows have more or fewer cells than the header") as refusal:
@@ -280,7 +280,7 @@ def test_every_row_that_is_not_as_long_as_the_header_is_listed(tmp_path: Path) -
     )
 
 
-def test_empty_columns_without_a_name_are_a_spreadsheets_and_lines_are_the_files(tmp_path: Path) -> None:
+def test_empty_columns_without_a_name_are_dropped_and_blank_lines_count_as_lines(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
     text = 'path,,patient_id,tbs,note,\na.png,,1,1.1,"two\nlines",\n\nb.png,,2,9,,\n'
     with pytest.raises(Refusal) as refusal:
@@ -298,7 +298,7 @@ def whose(root: Path, patient_from: str | None) -> pd.DataFrame:
     return read_folder(root=str(root), normal_folder="Normal", degraded_folder="Degraded", patient_from=patient_from)
 
 
-def test_names_that_repeat_are_refused_until_it_is_said_whose_they_are(
+def test_names_that_look_like_repeats_are_refused_until_the_patients_are_given(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="dxa_tbs.data")
@@ -317,23 +317,23 @@ def test_names_that_repeat_are_refused_until_it_is_said_whose_they_are(
     assert "7 images of 4 patients" in caplog.text
     assert "garcia" not in grouped.drop(columns="source").to_csv() + caplog.text
     assert grouped["patient_id"].str.fullmatch("[0-9a-f]{12}").all()
-    with pytest.raises(Refusal, match="makes each of 7 files a patient's own, although 2 groups of names"):
+    with pytest.raises(Refusal, match="finds a different patient in each of 7 file names, although 2 groups of names"):
         whose(tmp_path, "^(.*)$")
 
 
-def test_names_without_repeats_need_no_word_but_nobody_is_called_a_patient(
+def test_names_without_repeats_are_accepted_but_images_are_not_called_patients(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folders(tmp_path, ["IMG_0001.png", "IMG_0002.png"], ["IMG_0003.png"])
     cohort = whose(tmp_path, None)
     assert cohort["patient_id"].tolist() == cohort["image_id"].tolist()
-    assert "nobody said which images belong to one patient" in caplog.text
+    assert "it is not known which images belong to the same patient" in caplog.text
     caplog.clear()
     whose(tmp_path, "file")
     assert caplog.text == ""
 
 
-def test_an_expression_sees_the_path_from_the_class_folder_on(tmp_path: Path) -> None:
+def test_an_expression_is_matched_against_the_path_relative_to_the_class_folder(tmp_path: Path) -> None:
     folders(tmp_path, ["a/1.png", "a/2.png", "b/1.png"], ["b/3.png"])
     assert sorted(whose(tmp_path, "^([^/]+)/")["patient_id"].value_counts()) == [2, 2]
 
@@ -341,16 +341,16 @@ def test_an_expression_sees_the_path_from_the_class_folder_on(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("expression", "what", "details"),
     [
-        ("(", "is no regular expression", 0),
+        ("(", "is not a regular expression", 0),
         ("^p[0-9]+", "has no group", 0),
         ("^p([0-9]+)_", "finds no patient in 2 of 3 file names", 2),
         ("^x?([0-9]*)", "finds no patient in 3 of 3 file names", 3),
         ("^(p)|q", "finds no patient in 2 of 3 file names", 2),
-        ("([.])png", "makes all 3 images those of one patient", 3),
+        ("([.])png", "finds the same patient in all 3 file names", 3),
         ("^(..)", "1 patients are written in several ways", 1),
     ],
 )
-def test_an_expression_that_does_not_say_whose_each_image_is_is_refused(
+def test_an_expression_that_does_not_find_the_patients_is_refused(
     tmp_path: Path, expression: str, what: str, details: int
 ) -> None:
     folders(tmp_path, ["p1_L.png", "P1_R.png"], ["q.png"])

@@ -29,7 +29,7 @@ def binormal(seed: int, separation: float = 1.6) -> np.ndarray:
 def test_mcnemars_mid_p_and_bonett_and_prices_interval_by_hand() -> None:
     labels = np.zeros(20, int)
     first, second = np.zeros(20, int), np.zeros(20, int)
-    first[:2], second[2:10] = 1, 1  # first wrong in 2, second in 8 others
+    first[:2], second[2:10] = 1, 1  # the first is wrong on 2 images, the second on 8 others
     found = mcnemar(labels, first, second)
     tail = [math.comb(10, k) / 2**10 for k in range(3)]
     assert found.difference == pytest.approx(6 / 20)
@@ -44,7 +44,7 @@ def test_mcnemars_mid_p_and_bonett_and_prices_interval_by_hand() -> None:
 
 
 def test_the_difference_of_two_aucs_by_hand() -> None:
-    """DeLong's covariance of two AUCs, from the placements of each."""
+    """DeLong's covariance of two AUCs, computed from their placements."""
     first, second = binormal(1), binormal(2, 1.2)
     found = compare(scored(first), scored(second))["auc"]
     wins = [(row[:42][:, None] > row[42:]) + 0.5 * (row[:42][:, None] == row[42:]) for row in (first, second)]
@@ -82,7 +82,7 @@ def test_a_clear_difference_survives_91_pairs_in_every_metric() -> None:
             assert holm([found.p] + [0.5] * 90)[0] < 0.001, metric
 
 
-def test_several_seeds_add_the_variance_of_both_trainings() -> None:
+def test_several_seeds_add_the_variance_over_trainings_of_both_experiments() -> None:
     first, second = scored(*(binormal(k, 1.2 + 0.4 * k) for k in range(3))), scored(binormal(7), binormal(8))
     narrow, wide = (compare(first, second, training=training)["auc"] for training in (False, True))
     aucs = [np.array([metrics.roc_auc_score(LABELS, row) for row in one.scores]) for one in (first, second)]
@@ -93,7 +93,7 @@ def test_several_seeds_add_the_variance_of_both_trainings() -> None:
     assert (narrow.test, wide.test) == ("paired DeLong, t", "paired DeLong with training, t")
 
 
-def test_folds_that_disagree_widen_a_difference() -> None:
+def test_folds_that_disagree_widen_the_interval_of_a_difference() -> None:
     folds = np.tile([0, 1], 91)[:181]
     good, bad = binormal(1, 2.0), binormal(2, 0.0)
     first, second = scored(np.where(folds, good, bad), folds=folds), scored(np.where(folds, bad, good), folds=folds)
@@ -104,20 +104,20 @@ def test_folds_that_disagree_widen_a_difference() -> None:
     assert found.p > 0.5
 
 
-def test_perfect_against_no_calls_is_no_certainty() -> None:
+def test_a_perfect_network_against_one_without_calls_leaves_uncertainty() -> None:
     labels = np.repeat([1, 0], [2, 23])
     perfect = build_scored(labels, labels[None].astype(float), np.arange(25), threshold=0.5)
     nobody = build_scored(labels, np.zeros((1, 25)), np.arange(25), threshold=0.5)
     assert not compare(perfect, nobody)["f1"].p < 0.05
 
 
-def test_other_folds_are_not_paired() -> None:
+def test_experiments_on_different_folds_are_not_paired() -> None:
     first, second = scored(binormal(1), folds=np.arange(181) % 2), scored(binormal(2), folds=np.arange(181) % 3)
     with pytest.raises(AssertionError, match="in the same folds"):
         compare(first, second)
 
 
-def test_a_test_set_of_one_class_compares_nothing() -> None:
+def test_a_test_set_of_one_class_gives_no_comparison() -> None:
     one = build_scored(np.zeros(9, int), np.random.default_rng(0).random((1, 9)), np.arange(9), threshold=0.5)
     assert all(math.isnan(found.p) for found in compare(one, one).values())
 
@@ -129,14 +129,14 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_the_t_that_the_first_of_many_tests_needs() -> None:
+def test_the_t_needed_by_the_first_of_many_tests() -> None:
     assert needed_t(8, 1) == pytest.approx(2.306, abs=5e-4)  # Student's table
     assert needed_t(8, 91) == pytest.approx(5.5, abs=0.1)
     t = needed_t(40, 91)
     assert holm([2 * stats.t.sf(t, 40)] + [0.9] * 90)[0] == pytest.approx(0.05)
 
 
-def test_the_smallest_difference_is_found_in_80_of_100_studies() -> None:
+def test_the_smallest_difference_is_detected_in_80_of_100_studies() -> None:
     assert smallest_difference(0.03, math.inf) == pytest.approx((1.959964 + 0.841621) * 0.03, rel=1e-5)
     rng = np.random.default_rng(0)
     true = smallest_difference(1 / math.sqrt(12), 11)
@@ -145,7 +145,7 @@ def test_the_smallest_difference_is_found_in_80_of_100_studies() -> None:
     assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.03)
 
 
-def test_the_difference_of_two_samples_on_newcombes_example() -> None:
+def test_the_difference_of_two_samples_agrees_with_newcombes_example() -> None:
     """56 of 70 against 48 of 80: method 10 gives 0.0524 to 0.3339 (Stat Med 17:873, 1998, Table II, contrast a)."""
     found = subtract_independent(wilson(56, 70), wilson(48, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
@@ -153,7 +153,7 @@ def test_the_difference_of_two_samples_on_newcombes_example() -> None:
 
 @pytest.mark.slow
 def test_equal_architectures_seldom_differ_and_intervals_cover(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few cells of what docs/statistics.md shows in full; 500 studies have a standard error of one point."""
+    """A few cells of the table in docs/statistics.md; the standard error of 500 studies is one percentage point."""
     monkeypatch.syspath_prepend(str(Path("scripts").resolve()))
     import interval_coverage as simulated  # type: ignore[import-not-found]
 

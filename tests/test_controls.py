@@ -1,4 +1,4 @@
-"""What a network is held against: measures of images, shuffled labels, images in parts, kept errors."""
+"""Controls of a network: measures of images, shuffled labels, parts of images, kept errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_slope_of_a_ramp_is_two_and_grey_levels_are_means() -> None:
     assert found["background_grey"] == pytest.approx(np.r_[:64, 144:224].mean())
 
 
-def test_the_slope_is_that_of_the_middle_of_each_vertebra_alone() -> None:
+def test_the_slope_is_measured_only_in_the_middle_of_each_vertebra() -> None:
     rng = np.random.default_rng(0)
     fine, coarse = (gaussian_filter(rng.normal(size=(224, 224)), sigma) for sigma in (0.5, 3))
     fine, coarse = (np.uint8(128 + 40 * field / field.std()) for field in (fine, coarse))
@@ -57,7 +57,7 @@ def test_without_a_box_the_whole_window_is_measured_and_a_flat_image_has_no_slop
     assert np.isnan(measure(np.full((224, 224), 7, np.uint8), NOWHERE)["variogram_slope"])
 
 
-def test_regions_are_the_box_and_what_is_beside_the_spine() -> None:
+def test_regions_are_the_box_and_the_background_beside_it() -> None:
     box = np.array([30.0, 20, 144, 180])
     vertebrae, background = (keep_region(RAMP, box, region) for region in (Region.vertebrae, Region.background))
     assert (vertebrae[20:180, 30:144] == RAMP[20:180, 30:144]).all()
@@ -85,7 +85,7 @@ def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:
         assert images.measures["background_grey"][0] == pytest.approx(0, abs=tolerance)
 
 
-def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
+def test_labels_are_shuffled_among_patients_with_equally_many_images() -> None:
     rng = np.random.default_rng(0)
     patients = np.repeat([f"p{number}" for number in range(60)], [1] * 30 + [3] * 30)
     of_patient = dict(zip(dict.fromkeys(patients), rng.integers(0, 2, 60), strict=True))
@@ -105,7 +105,7 @@ def test_labels_are_shuffled_among_patients_with_as_many_images() -> None:
     assert not permute_labels(cohort, seed=1).equals(shuffled)
 
 
-def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(tmp_path: Path) -> None:
+def test_kept_errors_are_the_wrong_calls_nearest_to_and_farthest_from_the_threshold(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 224, 224), dtype=np.uint8)
     scored = pd.DataFrame({"image_id": [f"i{number:02}" for number in range(40)], "split": "test"})
@@ -132,14 +132,14 @@ def test_kept_errors_are_wrong_calls_nearest_to_and_farthest_from_the_threshold(
     assert [path.name for path in nothing.iterdir()] == ["errors.csv"]
 
 
-def test_labels_that_nobody_can_exchange_are_refused() -> None:
+def test_labels_that_cannot_be_exchanged_are_refused() -> None:
     patients = np.repeat(np.arange(12).astype(str), np.arange(1, 13))
     cohort = pd.DataFrame({"patient_id": patients, "label": 0, "tbs": 1.3, "split": "train"})
     with pytest.raises(Refusal, match=r"labels\.permuted_seed=0: 78 of 78 images"):
         permute_labels(cohort, seed=0)
 
 
-def test_where_one_image_has_no_box_all_are_measured_whole(tmp_path: Path) -> None:
+def test_if_one_image_has_no_box_all_whole_windows_are_measured(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in "ab":
         Image.fromarray(rng.integers(0, 256, (280, 300), dtype=np.uint8)).save(tmp_path / f"{name}.png")
@@ -164,7 +164,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
 
 @pytest.mark.slow
 def test_shuffled_labels_come_near_one_half_on_validation_too(tmp_path: Path, cache_dir: Path) -> None:
-    """The paper's copies tell the classes apart, since most of the interpolated images are Degraded."""
+    """The paper's augmentation reveals the classes, because most of the interpolated images are Degraded."""
     few = ["dataset.num_normal=320", "dataset.num_degraded=160", "split=stratified", "split.val_fraction=0.5"]
     typed = [*few, "model=model1", "optimizer=adamw", "optimizer.lr=0.0003", "trainer.epochs=8"]
     typed.append("labels.permuted_seed=0")
@@ -179,7 +179,7 @@ def test_shuffled_labels_come_near_one_half_on_validation_too(tmp_path: Path, ca
 
 
 @pytest.mark.slow
-def test_controls_stand_beneath_the_tables_and_nowhere_else(root: Path) -> None:
+def test_controls_appear_below_the_tables_and_nowhere_else(root: Path) -> None:
     rows = pd.read_csv(root / "tables/sanity.csv")["row"].drop_duplicates().tolist()
     assert {row.split(": ")[-1] for row in rows[-2:]} == {"permuted labels", "vertebrae alone"}
     assert pd.read_csv(root / "tables/table_v.csv")["run"].nunique() == 1
@@ -188,10 +188,8 @@ def test_controls_stand_beneath_the_tables_and_nowhere_else(root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["exact", "phantom_null"])
-def test_baselines_find_what_is_there_and_nothing_where_nothing_is(
-    tmp_path: Path, cache_dir: Path, dataset: str
-) -> None:
-    """With exact labels the slope of the variogram tells the classes apart; without signal nothing does."""
+def test_baselines_find_the_signal_and_only_where_there_is_one(tmp_path: Path, cache_dir: Path, dataset: str) -> None:
+    """With exact labels the slope of the variogram separates the classes; without signal no baseline does."""
     typed = ["dataset.tbs_reader_sd=0"] if dataset == "exact" else ["dataset=phantom_null"]
     typed += ["dataset.num_normal=240", "dataset.num_degraded=80", "split=stratified", "split.test_fraction=0.5"]
     typed += ["split.val_fraction=0.1", "model=model3", "trainer.epochs=1", "augmentation=none"]

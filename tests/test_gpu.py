@@ -1,4 +1,4 @@
-"""What only a GPU can show: python -m pytest -m gpu tests/test_gpu.py. Needs about 8 GB of its memory."""
+"""Tests that need a GPU with about 8 GB of memory: python -m pytest -m gpu tests/test_gpu.py"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
 from dxa_tbs.pipeline.train import new_network, prepare_step, train
 from dxa_tbs.training.batches import Samples
-from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib
+from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory
 from dxa_tbs.training.precision import AMPERE, compute_exactly
 from dxa_tbs.training.step import Step, build_optimizer, build_step, enter_training
 from dxa_tbs.training.step_check import disagreement
@@ -40,7 +40,7 @@ def configured(name: str, *typed: str, device: str = "cuda") -> Config:
 
 
 def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, Step]:
-    """Return network, images and step; the same for the same configuration."""
+    """Return network, images and step; equal configurations give equal results."""
     network = new_network(config)
     learner = build_learner(network, caches_features=False)
     pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 224, 224), dtype=np.uint8)
@@ -77,8 +77,8 @@ def assert_equal_states(config: Config) -> None:
     assert [name for name in once if not torch.equal(once[name], written[name])] == [], "against the written step"
 
 
-def test_two_ways_to_the_same_step_are_compared_bit_for_bit() -> None:
-    """On a CPU nothing is recorded: this shows the comparison alone."""
+def test_the_comparison_of_states_is_bit_for_bit() -> None:
+    """On a CPU no step is recorded, so this tests only the comparison."""
     assert_equal_states(configured("model3", "trainer.precision=fp32", device="cpu"))
 
 
@@ -86,7 +86,7 @@ def test_two_ways_to_the_same_step_are_compared_bit_for_bit() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ADHOC + PRETRAINED)
-def test_a_recorded_step_trains_as_the_written_one_bit_for_bit(name: str, precision: str, optimizer: str) -> None:
+def test_a_recorded_step_trains_the_same_bits_as_an_eager_one(name: str, precision: str, optimizer: str) -> None:
     if precision == "bf16" and torch.cuda.get_device_capability() < AMPERE:
         pytest.skip("this GPU has no bf16")
     if optimizer == "adamw" and name not in ("model4", "squeezenet"):
@@ -97,7 +97,7 @@ def test_a_recorded_step_trains_as_the_written_one_bit_for_bit(name: str, precis
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["alexnet", "squeezenet"])
-def test_every_replay_drops_other_values(name: str) -> None:
+def test_every_replay_drops_different_values(name: str) -> None:
     _, samples, step = prepared(configured(name, "optimizer.lr=1e-30"), is_recorded=True)
     losses = []
     for _ in range(3):
@@ -120,16 +120,16 @@ def test_bf16_passes_the_check_before_training(name: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("build", [torch.optim.SGD, torch.optim.AdamW])
-def test_on_a_gpu_all_weights_are_updated_in_a_few_kernels(build: Any) -> None:
+def test_the_optimizer_updates_all_weights_in_a_few_kernels(build: Any) -> None:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(50))).cuda()
     optimizer = build_optimizer(model, build, lr=0.1, weight_decay=0.0, is_recorded=True)
     model(torch.ones(2, 4, device="cuda")).sum().backward()
-    optimizer.step()  # momentum and moments are there now
+    optimizer.step()  # the first step creates momentum and moments
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         optimizer.step()
         torch.cuda.synchronize()
     kernels = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-    assert 0 < len(kernels) < 50  # of 100 tensors
+    assert 0 < len(kernels) < 50  # for 100 tensors
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ def test_vgg16_trains_at_batch_24_on_a_card_of_6_gb(precision: str) -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_without_room_for_the_weights_or_the_batch_is_answered_in_one_line() -> None:
+def test_too_little_memory_for_weights_or_batch_is_refused_in_one_line() -> None:
     with memory_of(200 * 2**20), pytest.raises(Refusal, match=r"too little memory for vgg16: use trainer\.device=cpu"):
         epoch_to_test(configured("vgg16", "trainer.precision=fp32"), 16, 8)
     config = configured("squeezenet", "trainer.precision=fp32", "trainer.batch_size=512")
@@ -168,16 +168,16 @@ def test_a_gpu_without_room_for_the_weights_or_the_batch_is_answered_in_one_line
 
 
 @pytest.mark.gpu
-def test_validation_goes_on_with_fewer_images_at_once() -> None:
+def test_validation_continues_with_fewer_images_at_once() -> None:
     config = configured("vgg16", "trainer.precision=fp32", "trainer.batch_size=1", "trainer.epochs=1")
-    with memory_of(int(2.3 * 2**30)):  # 64 images need 1.6 GB beside 1.5 of weights, gradients and momentum
+    with memory_of(int(2.3 * 2**30)):  # 64 images need 1.6 GB, besides 1.5 GB for weights, gradients and momentum
         assert epoch_to_test(config, 2, 64) == 1
 
 
 @pytest.mark.gpu
-def test_peak_memory_is_of_the_device_in_use_and_counts_what_graphs_hold() -> None:
+def test_peak_memory_is_that_of_the_device_in_use_and_includes_graphs() -> None:
     device = torch.device("cuda", 0)
-    measure_gpu_memory(device)
+    reset_peak_gpu_memory(device)
     before = peak_memory_mib(device)["peak_gpu_memory_mib"]
     held = torch.empty(300 * 2**20, dtype=torch.uint8, device=device)
     after = peak_memory_mib(device)["peak_gpu_memory_mib"]
@@ -186,7 +186,7 @@ def test_peak_memory_is_of_the_device_in_use_and_counts_what_graphs_hold() -> No
 
 
 @pytest.mark.gpu
-def test_batches_from_the_host_are_those_on_the_gpu_however_busy_it_is() -> None:
+def test_batches_copied_from_the_host_are_correct_even_if_the_gpu_is_busy() -> None:
     device, rows = torch.device("cuda", 0), torch.randperm(2000)
     pixels, labels = torch.randint(0, 256, (2000, 64, 64), dtype=torch.uint8), torch.arange(2000.0)
     resident = Samples(pixels.to(device), rows.to(device), labels.to(device))
@@ -195,7 +195,7 @@ def test_batches_from_the_host_are_those_on_the_gpu_however_busy_it_is() -> None
     assert not streamed.is_resident
     found = []
     for inputs, numbers in streamed.batches(indices):
-        torch.cuda._sleep(2_000_000)  # the device is behind, the host goes on
+        torch.cuda._sleep(2_000_000)  # the device lags behind the host
         found.append((inputs.clone(), numbers.clone()))
         inputs.zero_()
     for ours, theirs in zip(found, resident.batches([index.to(device) for index in indices]), strict=True):
@@ -203,7 +203,7 @@ def test_batches_from_the_host_are_those_on_the_gpu_however_busy_it_is() -> None
 
 
 @pytest.mark.gpu
-def test_weights_of_a_gpu_are_read_without_one(tmp_path: Path, cache_dir: Path) -> None:
+def test_weights_saved_on_a_gpu_can_be_read_without_one(tmp_path: Path, cache_dir: Path) -> None:
     typed = [*SMALL, "trainer.device=cuda"]
     config = composed(*typed, f"output_root={tmp_path}", f"cache_dir={cache_dir}")
     run_dir = run_experiment(config, defaults=defaults_of(typed))

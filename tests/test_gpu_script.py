@@ -1,4 +1,4 @@
-"""scripts/gpu.py: steps that fail, hang or are finished already, and all of it on the CPU."""
+"""scripts/gpu.py: steps that fail, hang or are already finished, and a complete run on the CPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(steps: list[gpu.Step], kept: dict[str, Any], out: Path, *, left_s: float
     return {name: done["status"] for name, done in kept["steps"].items()}
 
 
-def test_a_step_that_fails_or_hangs_is_written_down_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_step_that_fails_or_hangs_is_recorded_and_the_next_one_starts(tmp_path: Path) -> None:
     count = f"open({str(tmp_path / 'count')!r}, 'a').write('x'); print('x')"
     steps = [
         step("fails", "import sys; print('no GPU'); sys.exit(3)"),
@@ -51,7 +51,7 @@ def test_a_step_that_fails_or_hangs_is_written_down_and_the_next_goes_on(tmp_pat
     assert (tmp_path / "count").read_text() == "x"
 
 
-def test_a_step_cut_short_is_not_tried_and_without_time_none_is_started(
+def test_a_step_cut_short_counts_as_untried_and_no_step_starts_without_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, Any] = {"steps": {}}
@@ -61,7 +61,7 @@ def test_a_step_cut_short_is_not_tried_and_without_time_none_is_started(
 
 
 def test_a_step_that_leaves_nothing_to_read_has_failed(tmp_path: Path) -> None:
-    """Not even what an earlier try has left."""
+    """The file of an earlier try does not count."""
     file = tmp_path / "lost.json"
     file.write_text("[1]")
     lost = gpu.Step("lost", 60.0, ["-c", "print('x')"], lambda text: json.loads(file.read_text()), file)
@@ -69,7 +69,7 @@ def test_a_step_that_leaves_nothing_to_read_has_failed(tmp_path: Path) -> None:
     assert run([lost], kept, tmp_path)["lost"].startswith("failed (nothing to read: ")
 
 
-def test_the_plan_has_the_tests_first_and_all_fourteen_against_the_scripts(tmp_path: Path) -> None:
+def test_the_plan_begins_with_the_tests_and_compares_all_fourteen_experiments(tmp_path: Path) -> None:
     names = [one.name for one in gpu.plan(tmp_path, "cuda", is_quick=False)]
     assert names[:3] == ["tests", "reproduce", "reproduce-4-at-once"]
     assert len([name for name in names if name.startswith("against-scripts-")]) == 14
@@ -79,7 +79,7 @@ def test_the_plan_has_the_tests_first_and_all_fourteen_against_the_scripts(tmp_p
 
 
 @pytest.mark.slow
-def test_all_of_it_runs_on_the_cpu_and_a_second_call_has_nothing_to_do(tmp_path: Path) -> None:
+def test_everything_runs_on_the_cpu_and_a_second_call_has_nothing_to_do(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "gpu.py"), "--device", "cpu", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -94,4 +94,4 @@ def test_all_of_it_runs_on_the_cpu_and_a_second_call_has_nothing_to_do(tmp_path:
     assert "..." not in again.stdout
     assert (tmp_path / "gpu.md").read_text(encoding="utf-8") == table
     other = subprocess.run([part for part in command if part != "--quick"], capture_output=True, text=True, check=False)
-    assert "holds figures of another GPU or version of torch" in other.stderr
+    assert "its figures differ from this call in quick" in other.stderr

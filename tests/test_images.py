@@ -1,4 +1,4 @@
-"""Decoding, cropping and the cache; real files of every kind a hospital has."""
+"""Decoding, cropping and caching of real files of every kind that hospitals have."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(table: pd.DataFrame, cache: Path, *, fit: Fit = Fit.crop, bits: int | N
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA"])
-def test_grey_comes_back_whatever_it_was_saved_as(tmp_path: Path, suffix: str, mode: str) -> None:
+def test_grey_levels_survive_every_lossless_format(tmp_path: Path, suffix: str, mode: str) -> None:
     if (suffix, mode) in {("bmp", "LA"), ("tif", "P"), ("bmp", "RGBA")}:
         pytest.skip("Pillow does not write this")
     path = tmp_path / f"a.{suffix}"
@@ -41,7 +41,7 @@ def test_grey_comes_back_whatever_it_was_saved_as(tmp_path: Path, suffix: str, m
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_jpeg_is_grey_to_its_own_rounding(tmp_path: Path, mode: str) -> None:
+def test_a_jpeg_is_grey_up_to_rounding(tmp_path: Path, mode: str) -> None:
     smooth = np.add.outer(np.arange(100), np.arange(120)).astype(np.uint8)
     Image.fromarray(smooth).convert(mode).save(tmp_path / "a.jpg", quality=95)
     assert np.abs(decode(tmp_path / "a.jpg").astype(int) - smooth).max() <= 6
@@ -55,7 +55,7 @@ def test_sixteen_bits_are_kept_until_the_cohort_is_known(tmp_path: Path, suffix:
     assert np.array_equal(decode(tmp_path / f"a.{suffix}"), deep)
 
 
-def test_what_is_no_plain_grey_image_says_why(tmp_path: Path) -> None:
+def test_a_file_that_is_not_plainly_grey_is_refused_with_the_reason(tmp_path: Path) -> None:
     coloured = np.stack([GREY, GREY, 255 - GREY], axis=-1)
     transparent = np.stack([GREY, GREY // 2], axis=-1)
     Image.fromarray(coloured).save(tmp_path / "coloured.png")
@@ -106,11 +106,11 @@ def test_all_unusable_files_are_listed_and_nothing_is_cached(tmp_path: Path) -> 
         (np.array([290.0, 270.0, 300.0, 280.0]), 56, 76),
     ],
 )
-def test_the_crop_is_centred_and_takes_pixels_as_they_are(roi: np.ndarray, top: int, left: int) -> None:
+def test_the_crop_is_centred_and_leaves_pixels_unchanged(roi: np.ndarray, top: int, left: int) -> None:
     assert np.array_equal(crop_frame(GREY, roi), GREY[top : top + 224, left : left + 224])
 
 
-def test_a_small_frame_is_padded_never_stretched() -> None:
+def test_a_small_frame_is_padded_and_not_stretched() -> None:
     small = GREY[:200, :101]
     image = crop_frame(small, NOWHERE)
     assert image.shape == (224, 224)
@@ -118,7 +118,7 @@ def test_a_small_frame_is_padded_never_stretched() -> None:
     assert image.sum() == small.sum()
 
 
-def test_frames_of_different_sizes_and_depths_make_one_cohort(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_frames_of_different_sizes_and_depths_form_one_cohort(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.png")
     Image.fromarray(GREY[:200]).save(tmp_path / "b.png")
     Image.fromarray(GREY.astype(np.uint16) * 16 + 7).save(tmp_path / "c.png")
@@ -173,7 +173,7 @@ def test_the_hash_is_that_of_the_pixels_the_network_gets(tmp_path: Path) -> None
     assert images.sha256 == [sha256_of_array(images.pixels[0])]
 
 
-ORIENTED = {  # tag: how the upright picture was turned before it was stored, and the array operation that undoes it
+ORIENTED = {  # orientation tag: the array operation that turns the stored pixels upright
     1: lambda stored: stored,
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
@@ -187,7 +187,7 @@ ORIENTED = {  # tag: how the upright picture was turned before it was stored, an
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
 @pytest.mark.parametrize("orientation", ORIENTED)
-def test_an_orientation_tag_is_followed(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_an_orientation_tag_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
     smooth = np.add.outer(np.arange(60), np.arange(0, 160, 2)).astype(np.uint8)
     for name, mode in (("grey", "L"), ("colour", "RGB")):
         path = tmp_path / f"{name}.{suffix}"
@@ -202,7 +202,7 @@ def test_an_orientation_tag_is_followed(tmp_path: Path, suffix: str, orientation
 
 
 @pytest.mark.parametrize(("suffix", "compression"), [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})])
-def test_deep_images_are_turned_upright_and_the_box_refers_to_that(
+def test_deep_images_are_turned_upright_and_the_box_refers_to_the_upright_frame(
     tmp_path: Path, suffix: str, compression: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     upright = np.tile(np.arange(400, dtype=np.uint16) * 10, (300, 1))
@@ -218,7 +218,7 @@ def test_deep_images_are_turned_upright_and_the_box_refers_to_that(
     assert "1 images carry an orientation tag and were turned upright" in caplog.text
 
 
-def test_no_single_pixel_decides_how_many_bits_are_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_stray_pixels_do_not_decide_how_many_bits_are_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     deep = GREY.astype(np.uint16) * 16
     marked = deep.copy()
     marked[5, 5:9] = 65535
@@ -240,7 +240,7 @@ def test_no_single_pixel_decides_how_many_bits_are_in_use(tmp_path: Path, caplog
         load(table, tmp_path / "cache", bits=8)
 
 
-def test_a_tiny_frame_is_no_image_and_all_of_them_are_listed(tmp_path: Path) -> None:
+def test_all_frames_that_are_too_small_are_listed(tmp_path: Path) -> None:
     names = {"a": (2, 2), "b": (31, 300), "c": (32, 32)}
     for name, (height, width) in names.items():
         Image.fromarray(GREY[:height, :width]).save(tmp_path / f"{name}.png")
@@ -252,7 +252,7 @@ def test_a_tiny_frame_is_no_image_and_all_of_them_are_listed(tmp_path: Path) -> 
     ]
 
 
-def test_a_box_in_shares_of_the_frame_is_refused(tmp_path: Path) -> None:
+def test_a_box_given_in_fractions_of_the_frame_is_refused(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.png")
     table = cohort(tmp_path / "a.png").assign(roi_x0=0.2, roi_y0=0.1, roi_x1=0.8, roi_y1=0.9)
     with pytest.raises(Refusal) as refusal:
@@ -260,7 +260,7 @@ def test_a_box_in_shares_of_the_frame_is_refused(tmp_path: Path) -> None:
     assert "is under 8 pixels wide or high" in refusal.value.details[0]
 
 
-def test_windows_that_show_little_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_windows_that_show_little_are_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(np.tile(GREY, (3, 2))).save(tmp_path / "large.png")
     Image.fromarray(GREY).save(tmp_path / "usual.png")
     table = cohort(tmp_path / "large.png", tmp_path / "usual.png")
@@ -287,7 +287,7 @@ def test_windows_that_show_little_are_named(tmp_path: Path, caplog: pytest.LogCa
         ((600, 600), np.array([0.0, 0.0, 100.0, 448.0]), 0.5),
     ],
 )
-def test_the_share_that_a_window_shows(shape: tuple[int, int], roi: np.ndarray, share: float) -> None:
+def test_the_share_shown_by_a_window(shape: tuple[int, int], roi: np.ndarray, share: float) -> None:
     assert share_shown(shape, roi, Fit.crop) == pytest.approx(share)
     assert share_shown(shape, roi, Fit.resize) == 1
 

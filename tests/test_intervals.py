@@ -29,7 +29,7 @@ def binormal(rng: np.random.Generator, separation: float = 1.6) -> np.ndarray:
 SCORES = stats.norm.cdf(binormal(np.random.default_rng(0)) - 0.8)
 
 
-def test_wilson_by_its_formula_and_for_the_papers_squeezenet() -> None:
+def test_wilsons_formula_and_the_papers_squeezenet() -> None:
     z, n, p = stats.norm.ppf(0.975), 42, 33 / 42
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -42,7 +42,7 @@ def test_wilson_by_its_formula_and_for_the_papers_squeezenet() -> None:
 
 
 def test_placements_and_their_variance_by_hand() -> None:
-    """Hanley and McNeil's definition, pair by pair; the variance from the placements' own (n - 1) variances."""
+    """Hanley and McNeil's definition, pair by pair; the variance from the (n - 1) variances of the placements."""
     labels, scores = np.array([1, 1, 1, 0, 0, 0, 0]), np.array([0.9, 0.6, 0.4, 0.7, 0.4, 0.2, 0.1])
     wins = np.array([[(p > q) + (p == q) / 2 for q in scores[3:]] for p in scores[:3]])
     above, below = placements(labels, scores)
@@ -96,8 +96,8 @@ def test_separated_classes_have_an_interval() -> None:
 
 
 @pytest.mark.parametrize("metric", [*METRICS, "auc"])
-def test_influences_are_the_derivatives_by_the_weight_of_each_image(metric: str) -> None:
-    """Weighted by hand: a little more of one image moves the metric by its influence, within its class."""
+def test_influences_are_derivatives_with_respect_to_the_weights_of_images(metric: str) -> None:
+    """Give one image slightly more weight within its class: the metric changes in proportion to its influence."""
     rng = np.random.default_rng(1)
     labels, scores = LABELS[::4], rng.random((2, 46)).round(1)
     scored = build_scored(labels, scores, np.arange(46), threshold=0.5)
@@ -122,7 +122,7 @@ def test_influences_are_the_derivatives_by_the_weight_of_each_image(metric: str)
         assert found[image] == pytest.approx(slope, abs=1e-6)
 
 
-def test_metrics_of_calls_are_those_of_scikit_learn() -> None:
+def test_metrics_of_calls_agree_with_scikit_learn() -> None:
     calls = SCORES >= 0.5
     found = {name: value[0] for name, value in metrics_of_counts(counts(LABELS, calls[None])).items()}
     assert found["f1"] == pytest.approx(metrics.f1_score(LABELS, calls))
@@ -132,7 +132,7 @@ def test_metrics_of_calls_are_those_of_scikit_learn() -> None:
 
 
 def test_errors_agree_with_the_bootstrap_over_patients() -> None:
-    """Two images of each patient, some with one image of either class, two repeats."""
+    """Two images per patient, in some patients one of each class; two repeats."""
     rng = np.random.default_rng(2)
     labels, patients = np.repeat(LABELS, 2), np.repeat(PATIENTS, 2)
     labels[np.arange(1, 84, 6)] = 0  # 14 patients with both
@@ -151,7 +151,7 @@ def test_errors_agree_with_the_bootstrap_over_patients() -> None:
         assert found == pytest.approx(np.std(of_metric), rel=0.08), name
 
 
-def test_copies_of_an_image_are_no_more_evidence_than_one() -> None:
+def test_copies_of_an_image_add_no_evidence() -> None:
     once = estimates(build_scored(LABELS, SCORES[None], PATIENTS, threshold=0.5))
     copies = build_scored(np.repeat(LABELS, 4), np.repeat(SCORES, 4)[None], np.repeat(PATIENTS, 4), threshold=0.5)
     for metric, found in estimates(copies).items():
@@ -159,7 +159,7 @@ def test_copies_of_an_image_are_no_more_evidence_than_one() -> None:
         assert found.high - found.low == pytest.approx(once[metric].high - once[metric].low, rel=0.06), metric
 
 
-def test_copies_of_a_class_do_not_sharpen_an_auc_of_one() -> None:
+def test_copies_of_a_class_do_not_narrow_the_interval_of_an_auc_of_one() -> None:
     patients = np.concatenate([np.repeat(np.arange(5), 8), np.arange(5, 105)])
     labels = (patients < 5).astype(int)
     copied = estimate(build_scored(labels, labels[None].astype(float), patients, threshold=0.5), "auc")
@@ -171,7 +171,7 @@ def test_copies_of_a_class_do_not_sharpen_an_auc_of_one() -> None:
 @pytest.mark.parametrize("size", [(42, 139), (15, 45), (370, 1095), (8, 17), (7, 93)])
 @pytest.mark.parametrize("seeds", [1, 2, 3, 10])
 @pytest.mark.parametrize("kind", ["perfect", "all normal", "all degraded"])
-def test_calls_that_do_not_vary_have_an_interval_of_some_width(size: tuple[int, int], seeds: int, kind: str) -> None:
+def test_constant_calls_have_an_interval_of_positive_width(size: tuple[int, int], seeds: int, kind: str) -> None:
     labels = np.repeat([1, 0], size)
     row = {"perfect": labels, "all normal": 0 * labels, "all degraded": 0 * labels + 1}[kind].astype(float)
     scored = build_scored(labels, np.tile(row, (seeds, 1)), np.arange(sum(size)), threshold=0.5)
@@ -182,7 +182,7 @@ def test_calls_that_do_not_vary_have_an_interval_of_some_width(size: tuple[int, 
                 assert found.low - 1e-9 <= found.value <= found.high + 1e-9
 
 
-def test_repeats_that_call_everything_one_way_or_the_other_do_not_depend_on_their_order() -> None:
+def test_the_order_of_repeats_with_constant_calls_does_not_matter() -> None:
     labels = np.repeat([1, 0], [20, 40])
     rows = np.stack([np.ones(60), np.zeros(60)])
     both = [build_scored(labels, scores, np.arange(60), threshold=0.5) for scores in (rows, rows[::-1])]
@@ -194,7 +194,7 @@ def test_repeats_that_call_everything_one_way_or_the_other_do_not_depend_on_thei
             assert math.isnan(one.value) or one.low <= one.value <= one.high
 
 
-def test_a_proportion_of_clustered_images_lies_between_images_and_patients() -> None:
+def test_the_interval_of_clustered_images_lies_between_those_of_images_and_of_patients() -> None:
     rng = np.random.default_rng(3)
     patients = np.repeat(np.arange(40), 3)
     hits = rng.random(120) < np.repeat(rng.beta(4, 1, 40), 3)
@@ -206,7 +206,7 @@ def test_a_proportion_of_clustered_images_lies_between_images_and_patients() -> 
     )
 
 
-def test_several_seeds_add_the_variance_of_training_by_hand() -> None:
+def test_several_seeds_add_the_variance_over_trainings() -> None:
     rng = np.random.default_rng(4)
     scored = build_scored(
         LABELS, np.stack([binormal(rng, shift) for shift in (1.0, 1.6, 2.2)]), PATIENTS, threshold=0.8
@@ -221,8 +221,8 @@ def test_several_seeds_add_the_variance_of_training_by_hand() -> None:
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_trainings_that_fail_are_not_printed_as_certainty() -> None:
-    """Sensitivities of 29, 1 and 0 of 30: their mean says little of a fourth training."""
+def test_failed_trainings_widen_the_interval() -> None:
+    """Sensitivities of 29, 1 and 0 of 30: their mean says little about a fourth training."""
     labels = np.repeat([1, 0], [30, 90])
     calls = np.zeros((3, 120))
     calls[0, :29], calls[1, :1] = 1, 1
@@ -239,7 +239,7 @@ def test_folds_are_averaged_and_the_larger_variance_counts() -> None:
     folds = np.tile(np.arange(3), 61)[:181]
     shifted = build_scored(LABELS, (SCORES + folds)[None], PATIENTS, threshold=0.5, folds=folds)
     aucs = [metrics.roc_auc_score(LABELS[folds == fold], SCORES[folds == fold]) for fold in range(3)]
-    assert shifted.auc.value == pytest.approx(np.mean(aucs))  # each network has a scale of its own
+    assert shifted.auc.value == pytest.approx(np.mean(aucs))  # each network has its own scale
     within = 0.0
     for label in (1, 0):  # LeDell's variance, by hand for folds of any size
         centred = []
@@ -265,20 +265,20 @@ def test_folds_are_averaged_and_the_larger_variance_counts() -> None:
     assert (found.value, found.df) == (pytest.approx(of_folds.var(ddof=1) / 3), 2)
 
 
-def test_seeds_within_folds_are_trainings_of_their_own() -> None:
+def test_seeds_within_folds_count_as_separate_trainings() -> None:
     values = np.array([[0.8, 0.9, 0.7], [0.84, 0.86, 0.76]])
     found = between_trainings(values)
     assert found.value == pytest.approx(values.var(axis=0, ddof=1).mean() / 6)
     assert found.df == 3
 
 
-def test_variances_add_up_as_satterthwaite_says() -> None:
+def test_variances_add_up_by_satterthwaites_formula() -> None:
     found = add_variances(Variance(4.0, 10), Variance(1.0, 2))
     assert (found.value, found.df) == (5.0, pytest.approx(25 / (16 / 10 + 1 / 2)))
     assert add_variances(Variance(0.0, 7), Variance(0.0, 1)).df == 7
 
 
-def test_methods_are_chosen_by_what_is_averaged() -> None:
+def test_the_method_depends_on_metric_and_number_of_seeds() -> None:
     one = estimates(build_scored(LABELS, SCORES[None], PATIENTS, threshold=0.5))
     assert {name: found.method for name, found in one.items()} == {
         "accuracy": "Wilson", "sensitivity": "Wilson", "specificity": "Wilson", "precision": "MOVER",
@@ -291,7 +291,7 @@ def test_methods_are_chosen_by_what_is_averaged() -> None:
     assert found["f1"].value == pytest.approx(np.mean([metrics.f1_score(LABELS, row) for row in several.calls]))
 
 
-def test_predictive_values_by_bayes_rule() -> None:
+def test_predictive_values_follow_bayes_rule() -> None:
     labels, scores = np.repeat([1, 1, 0, 0], [8, 2, 18, 2]), np.repeat([1.0, 0.0, 0.0, 1.0], [8, 2, 18, 2])
     scored = build_scored(labels, scores[None], np.arange(30), threshold=0.5)  # sensitivity .8, specificity .9
     ppv, npv = (estimate(scored, metric, ratio=9.0) for metric in ("precision", "negative_precision"))
@@ -302,7 +302,7 @@ def test_predictive_values_by_bayes_rule() -> None:
     assert math.isnan(estimate(nobody, "precision", ratio=9.0).value)
 
 
-def test_what_is_not_defined_has_no_interval() -> None:
+def test_undefined_metrics_have_no_interval() -> None:
     nobody = estimates(build_scored(LABELS, np.zeros((1, 181)), PATIENTS, threshold=0.5))
     assert (nobody["f1"].value, nobody["f1"].low) == (0, 0)
     assert nobody["f1"].high == pytest.approx(0.13, abs=0.03)  # from Wilson's limit of no hit among 42
@@ -323,7 +323,7 @@ def test_printed_values_get_intervals_from_the_papers_counts() -> None:
     assert "auc_hard" not in found
 
 
-def test_the_roc_band_holds_the_curve_and_its_area_is_the_auc() -> None:
+def test_the_roc_band_contains_the_curve_and_the_area_under_it_is_the_auc() -> None:
     folds = np.tile([0, 1], 91)[:181]
     scored = build_scored(LABELS, SCORES[None], PATIENTS, threshold=0.5, folds=folds)
     mean, low, high = roc_band(scored, resamples=200)
@@ -337,12 +337,12 @@ def test_the_roc_band_holds_the_curve_and_its_area_is_the_auc() -> None:
             assert (weights[:, chosen].sum(axis=1) == chosen.sum()).all()
 
 
-def test_patients_are_drawn_whole() -> None:
+def test_patients_are_drawn_with_all_their_images() -> None:
     scored = build_scored(np.repeat(LABELS, 4), np.repeat(SCORES, 4)[None], np.repeat(PATIENTS, 4), threshold=0.5)
     weights = draw_patients(scored, resamples=50)
     assert (weights.reshape(50, -1, 4) == weights[:, ::4, None]).all()
 
 
-def test_a_class_of_one_patient_has_no_variance() -> None:
+def test_the_variance_of_a_class_with_one_patient_is_not_defined() -> None:
     found = between_patients(np.zeros(4), np.array([1, 1, 0, 0]), np.array([0, 0, 1, 2]))
     assert math.isnan(found.value)

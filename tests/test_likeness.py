@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dxa_tbs.data.audit import check_near_duplicates, check_nearly_unseen
-from dxa_tbs.data.likeness import ALIKE, BLOCK, HALF, Pair, compute_signature, find_alike
+from dxa_tbs.data.likeness import BLOCK, HALF, MIN_CORRELATION, Pair, compute_signature, find_alike
 from dxa_tbs.data.phantom.render import Candidate, read_frame
 from dxa_tbs.errors import Refusal
 
@@ -89,7 +89,7 @@ def test_no_two_of_many_different_phantoms_are_alike() -> None:
 
 
 @pytest.mark.parametrize("change", FOUND.values(), ids=FOUND.keys())
-def test_an_altered_copy_is_found_and_nothing_else(
+def test_only_the_altered_copies_are_found(
     change: Callable[[np.ndarray], np.ndarray],
     frames: list[np.ndarray],
     signatures: np.ndarray,
@@ -99,17 +99,17 @@ def test_an_altered_copy_is_found_and_nothing_else(
     copies = np.stack([compute_signature(change(frames[row])) for row in chosen])
     pairs = list(find_alike(copies, signatures))
     assert [(pair.first, pair.second) for pair in pairs] == list(enumerate(chosen))
-    assert all(ALIKE <= pair.correlation < 1.0001 for pair in pairs)
+    assert all(MIN_CORRELATION <= pair.correlation < 1.0001 for pair in pairs)
     assert {pair.is_mirrored for pair in pairs} == {"mirrored" in request.node.callspec.id}
 
 
-def test_signatures_correlate_as_the_filtered_images_do_and_are_made_of_integers(signatures: np.ndarray) -> None:
+def test_signatures_are_integers_that_use_the_whole_range(signatures: np.ndarray) -> None:
     assert signatures.dtype == np.int8
     assert signatures.shape == (NUM_FRAMES, 2 * HALF)
     assert (np.abs(signatures).max(axis=1) == 127).all()
 
 
-def test_an_image_without_structure_is_like_nothing() -> None:
+def test_an_image_without_structure_is_like_no_other() -> None:
     flat = compute_signature(np.full((50, 60), 7, np.uint8))
     assert not flat.any()
     assert list(find_alike(np.stack([flat, flat]))) == []
@@ -128,14 +128,14 @@ def test_blocks_miss_no_pair_and_count_none_twice() -> None:
     assert [pair for pair in pairs if pair.is_mirrored] == [Pair(7, 2 * BLOCK + 3, pytest.approx(1), True)]
 
 
-def test_what_a_signature_keeps_shows_nobody(frames: list[np.ndarray]) -> None:
+def test_the_image_rebuilt_from_a_signature_shows_no_patient(frames: list[np.ndarray]) -> None:
     from dxa_tbs.data import likeness
 
-    projections, half = likeness._projections(), likeness.SIDE // 2
+    projections, half = likeness._projections(), likeness.SIDE_PX // 2
     for frame in frames[:20]:
         signature = compute_signature(frame).astype(float)
-        shared, turning = projections[0].T @ signature[:HALF], projections[1].T @ signature[HALF:]
-        left, right = (part.reshape(2 * half, half) for part in (shared + turning, shared - turning))
+        even, odd = projections[0].T @ signature[:HALF], projections[1].T @ signature[HALF:]
+        left, right = (part.reshape(2 * half, half) for part in (even + odd, even - odd))
         small = np.asarray(Image.fromarray(frame).resize((2 * half, 2 * half), Image.Resampling.BOX), float)
         assert abs(np.corrcoef(np.hstack([left, right[:, ::-1]]).ravel(), small.ravel())[0, 1]) < 0.2
 
@@ -166,11 +166,11 @@ def test_near_duplicates_of_different_patients_on_two_sides_are_refused(
     assert caplog.text == ""
 
 
-def test_near_duplicates_of_what_a_run_was_trained_on_are_refused(frames: list[np.ndarray]) -> None:
+def test_near_duplicates_of_a_runs_training_images_are_refused(frames: list[np.ndarray]) -> None:
     test = np.stack([compute_signature(frame) for frame in (frames[5], frames[1][:, ::-1])])
     seen = np.stack([compute_signature(frame) for frame in frames[:3]])
     with pytest.raises(
-        Refusal, match=r"1 pairs of a test image and one the run was trained or validated on"
+        Refusal, match=r"1 pairs of a test image and an image the run was trained or validated on"
     ) as refusal:
         check_nearly_unseen(cohort("ab", "xx"), test, cohort("cde", "ttv"), seen, refuses=True)
     assert refusal.value.details[0].startswith("i1 ~ i1 of the run: correlation")

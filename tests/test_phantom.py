@@ -1,4 +1,4 @@
-"""The phantom keeps its promises: counts, determinism, and an image that carries the TBS it was given."""
+"""The phantom: class counts, determinism, and images that show the requested TBS."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def candidates(count: int) -> list[Candidate]:
     return [Candidate(7, index, psf_cv=0.03, thickness_sd_cm=1.0) for index in range(count)]
 
 
-def test_each_class_has_exactly_the_patients_asked_for() -> None:
+def test_each_class_has_exactly_the_requested_number_of_patients() -> None:
     table = cohort()
     assert table["label"].value_counts().to_dict() == {0: 30, 1: 15}
     assert ((table["tbs"] <= 1.2) == (table["label"] == 1)).all()
     assert table["patient_id"].is_unique
 
 
-def test_the_same_candidate_has_the_same_pixels_and_another_seed_has_others() -> None:
+def test_equal_candidates_have_equal_pixels_and_another_seed_has_others() -> None:
     assert np.array_equal(read_frame(Candidate(0, 3, 0.03, 1.0)), read_frame(Candidate(0, 3, 0.03, 1.0)))
     assert not np.array_equal(read_frame(Candidate(0, 3, 0.03, 1.0)), read_frame(Candidate(1, 3, 0.03, 1.0)))
 
 
-def test_reader_noise_changes_the_record_and_never_the_pixels() -> None:
+def test_reader_noise_changes_the_record_and_not_the_pixels() -> None:
     one = Candidate(0, 5, 0.03, 1.0)
     exact = recorded_tbs(one.stream("record"), one.patient(), has_signal=True, reader_sd=0.0)
     noisy = recorded_tbs(one.stream("record"), one.patient(), has_signal=True, reader_sd=0.035)
     assert exact == round(one.patient().tbs, 3)
     assert exact != noisy
     sources = [set(cohort(tbs_reader_sd=sd)["source"]) for sd in (0.0, 0.035)]
-    assert sources[0] & sources[1]  # the same candidates, hence the same frames, with other records
+    assert sources[0] & sources[1]  # some candidates, and so their frames, are in both cohorts
 
 
-def test_the_population_is_the_papers() -> None:
+def test_the_population_agrees_with_the_paper() -> None:
     people = [candidate.patient() for candidate in candidates(3000)]
     ages, tbs = np.array([person.age for person in people]), np.array([person.tbs for person in people])
     assert ages.mean() == pytest.approx(64.6, abs=0.6)
@@ -69,12 +69,12 @@ def test_the_slope_measured_in_the_image_follows_the_tbs() -> None:
     people = candidates(80)
     measured = [variogram_slope(*render(one.patient(), one.stream("pixels"))) for one in people]
     truth = [one.patient().tbs for one in people]
-    assert np.corrcoef(truth, measured)[0, 1] > 0.75  # 0.87 over 1469; the rest is anatomy, noise and blur
+    assert np.corrcoef(truth, measured)[0, 1] > 0.75  # 0.87 over 1469 patients; anatomy, noise and blur cause the rest
     assert np.mean(np.subtract(measured, truth)) == pytest.approx(0.0, abs=0.03)
 
 
 @pytest.mark.parametrize("tbs", [1.10, 1.27, 1.45])
-def test_at_nominal_blur_and_noise_the_measured_slope_is_the_tbs_asked_for(tbs: float) -> None:
+def test_at_nominal_blur_and_noise_the_measured_slope_is_the_requested_tbs(tbs: float) -> None:
     slopes = []
     for candidate in [Candidate(11, index, psf_cv=0.0, thickness_sd_cm=0.0) for index in range(16)]:
         patient = dataclasses.replace(
@@ -87,10 +87,10 @@ def test_at_nominal_blur_and_noise_the_measured_slope_is_the_tbs_asked_for(tbs: 
             display_offset=0.0,
         )
         slopes.append(variogram_slope(*render(patient, candidate.stream("pixels"))))
-    assert np.mean(slopes) == pytest.approx(tbs, abs=0.03)  # the spread of one patient is 0.036
+    assert np.mean(slopes) == pytest.approx(tbs, abs=0.03)  # the SD between patients is 0.036
 
 
-def test_without_signal_the_record_has_nothing_to_do_with_the_patient() -> None:
+def test_without_signal_the_record_is_unrelated_to_the_patient() -> None:
     people = candidates(2000)
     records = [recorded_tbs(one.stream("record"), one.patient(), has_signal=False, reader_sd=0.035) for one in people]
     truth = [one.patient().tbs for one in people]
@@ -106,7 +106,7 @@ def test_the_texture_has_the_variogram_of_a_power_law() -> None:
     assert mean == pytest.approx(2 * (np.arange(1, 5) / 4) ** 0.6, rel=0.1)
 
 
-def test_exponents_pass_through_the_knots_and_go_on_in_straight_lines() -> None:
+def test_exponents_pass_through_the_knots_and_are_extrapolated_linearly() -> None:
     assert [exponent_for(slope) for slope in CALIBRATION_SLOPE] == pytest.approx(CALIBRATION_EXPONENT)
     assert exponent_for(0.5) == 0.02
     assert exponent_for(2.5) == 1.9
@@ -128,7 +128,7 @@ def test_a_class_that_cannot_be_filled_is_refused() -> None:
         cohort(label=never, num_normal=1, num_degraded=1)
 
 
-def test_an_exported_cohort_holds_the_same_pixels_and_no_label(tmp_path: Path) -> None:
+def test_an_exported_cohort_has_the_same_pixels_and_no_label(tmp_path: Path) -> None:
     table = cohort(num_normal=2, num_degraded=1)
     csv = export_cohort(table, tmp_path / "hospital")
     written = pd.read_csv(csv)

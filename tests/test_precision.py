@@ -1,4 +1,4 @@
-"""Low precision: where it is chosen, when it is not trusted, and what training makes of it."""
+"""Low precision: on which devices it is chosen, when it is rejected, and how training behaves in it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ PLAIN = build_normalisation([0.0] * 3, [1.0] * 3, CPU)
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="asks Linux what the processor has")
-def test_auto_is_bf16_where_the_processor_has_it() -> None:
+def test_auto_is_bf16_if_the_processor_supports_it() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     expected = Precision.bf16 if {"avx512_bf16", "amx_tile"} & set(flags) else Precision.fp32
     assert choose_precision(Precision.auto, CPU) is expected
 
 
 @pytest.mark.parametrize("asked", [Precision.tf32, Precision.fp16])
-def test_what_a_processor_lacks_is_refused(asked: Precision) -> None:
+def test_a_precision_that_the_processor_lacks_is_refused(asked: Precision) -> None:
     with pytest.raises(Refusal, match=f"trainer.precision={asked.value}: .* use auto"):
         choose_precision(asked, CPU)
 
 
-def test_a_step_that_is_not_rounding_is_told() -> None:
+def test_a_step_that_differs_by_more_than_rounding_is_detected() -> None:
     logits, gradient = torch.tensor([[0.3], [-0.2]]), torch.tensor([1.0, -2.0, 0.5])
     exact = (logits, [gradient, gradient.view(3, 1)])
     assert compare_steps(exact, (logits * 1.01, [gradient * 1.01, gradient.view(3, 1)])) is None
@@ -59,7 +59,7 @@ def test_a_step_that_is_not_rounding_is_told() -> None:
 @pytest.mark.parametrize(
     "typed", [["model=model3"], *([f"model={name}", "approach=full"] for name in ("resnet18", "squeezenet"))]
 )
-def test_scores_of_a_network_in_bf16_are_no_ties(typed: list[str]) -> None:
+def test_scores_of_a_network_in_bf16_are_not_tied(typed: list[str]) -> None:
     config = composed(
         *typed, *(["model.weights=none"] if "model=model3" not in typed else []), "trainer.precision=bf16"
     )
@@ -72,7 +72,7 @@ def test_scores_of_a_network_in_bf16_are_no_ties(typed: list[str]) -> None:
 
 
 class Cancels(nn.Sequential):
-    """Right in fp32; in bf16, which has 8 bits, what was added takes the rest with it."""
+    """Correct in fp32; in bf16, which has 8 significant bits, adding a large number erases the small ones."""
 
     def __init__(self) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1))
@@ -82,7 +82,7 @@ class Cancels(nn.Sequential):
         return nn.functional.linear(pooled + 1000, torch.ones(1, 1)) - 1000
 
 
-def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -> None:
+def test_the_check_before_training_accepts_rounding_and_rejects_wrong_steps() -> None:
     network = new_network(composed("model=model3", "approach=adhoc")).model
     before = copy.deepcopy(network.state_dict())
     torch.manual_seed(7)
@@ -97,7 +97,7 @@ def test_the_check_before_training_passes_rounding_and_stops_what_goes_wrong() -
 
 
 class DropsByType(nn.Dropout):
-    """Draws other masks for 16 bits than for 32 from the same seed, as on a GPU."""
+    """Draws different masks in 16 bits and in 32 bits from the same seed, as GPUs do."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.p == 0 or not self.training:
@@ -107,7 +107,7 @@ class DropsByType(nn.Dropout):
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "squeezenet"])
-def test_dropout_that_draws_by_type_is_not_taken_for_a_wrong_step(name: str) -> None:
+def test_dropout_masks_that_depend_on_the_type_do_not_count_as_a_wrong_step(name: str) -> None:
     typed = (f"model={name}", "approach=full", "model.weights=none", "trainer.precision=fp32")
     network = new_network(composed(*typed))
     for parent in list(network.model.modules()):
@@ -119,7 +119,7 @@ def test_dropout_that_draws_by_type_is_not_taken_for_a_wrong_step(name: str) -> 
 
 
 class Faint(nn.Sequential):
-    """Its gradients are of 1e-8, which is zero in fp16 unless the loss is scaled."""
+    """Its gradients are about 1e-8, which is zero in fp16 unless the loss is scaled."""
 
     def __init__(self) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1))
@@ -133,19 +133,17 @@ def test_the_check_of_fp16_scales_the_loss_as_training_does() -> None:
 
 
 @pytest.mark.parametrize("capability", [(6, 1), (7, 5)])
-def test_a_gtx_computes_in_fp32_and_bf16_is_refused_there(
-    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gtx_computes_in_fp32_and_refuses_bf16(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     gtx = torch.device("cuda", 0)
     assert choose_precision(Precision.auto, gtx) is Precision.fp32
     assert choose_precision(Precision.fp16, gtx) is Precision.fp16
     for asked in (Precision.bf16, Precision.tf32):
-        with pytest.raises(Refusal, match=f"trainer.precision={asked.value}: cuda:0 has none"):
+        with pytest.raises(Refusal, match=f"trainer.precision={asked.value}: cuda:0 does not support it"):
             choose_precision(asked, gtx)
 
 
-def test_channels_come_last_on_a_cpu_and_on_a_gpu_in_16_bits_alone() -> None:
+def test_channels_come_last_on_a_cpu_and_on_a_gpu_only_in_16_bits() -> None:
     gpu = torch.device("cuda", 0)
     expected = {Precision.fp32: False, Precision.tf32: False, Precision.bf16: True, Precision.fp16: True}
     assert {precision: is_channels_last(gpu, precision) for precision in expected} == expected
@@ -160,7 +158,7 @@ def test_channels_come_last_on_a_cpu_and_on_a_gpu_in_16_bits_alone() -> None:
     assert torch.equal(first, last)
 
 
-def test_frozen_layers_kept_in_bf16_give_what_autocast_makes_of_them_bit_for_bit() -> None:
+def test_frozen_layers_kept_in_bf16_give_the_same_bits_as_autocast() -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Dropout(0.4), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2))
     layers[1].requires_grad_(False)
@@ -182,7 +180,7 @@ def settings(*typed: str):  # type: ignore[no-untyped-def]
 
 
 def textures(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of fine or coarse noise, uint8 (N, 224, 224), and which is coarse."""
+    """Return images of fine or coarse noise, uint8 (N, 224, 224), and labels that are 1 for coarse."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 2
     fine, coarse = rng.normal(128, 40, (count, 224, 224)), rng.normal(128, 40, (count, 56, 56))
@@ -191,7 +189,7 @@ def textures(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Module]:
-    """Train as a run does, 20 batches of 4; return the loss of each, and the network."""
+    """Train as in a run, on 20 batches of 4; return the loss of each batch, and the network."""
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", f"trainer.precision={precision}")
     network = new_network(config)
     pixels, labels = textures(20)
@@ -208,13 +206,13 @@ def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Modul
 
 
 @pytest.mark.parametrize("name", ["model1", "model3", pytest.param("model4", marks=pytest.mark.slow)])
-def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
+def test_twenty_steps_agree_with_the_plain_network_in_fp32(name: str) -> None:
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
     plain = new_network(config)
     optimizer = torch.optim.SGD(plain.model.parameters(), lr=config.optimizer.lr, momentum=config.optimizer.momentum)
     pixels, labels = textures(20)
     expected = []
-    plain.model.to(memory_format=torch.contiguous_format).train()  # channels-last BatchNorm of ATen's is less precise
+    plain.model.to(memory_format=torch.contiguous_format).train()  # ATen's channels-last BatchNorm is less precise
     for index in torch.arange(20).split(4) * 4:
         images = torch.from_numpy(pixels[index]) / 255
         loss = cross_entropy(plain.model(images[:, None].repeat(1, 3, 1, 1)), torch.from_numpy(labels[index]).float())
@@ -231,7 +229,7 @@ def test_twenty_steps_are_those_of_the_plain_network_in_fp32(name: str) -> None:
     assert low == pytest.approx(expected, abs=0.03)
 
 
-def test_to_build_a_network_changes_nothing_of_the_process() -> None:
+def test_building_a_network_does_not_change_settings_of_the_process() -> None:
     config = composed("model=model3", "trainer.device=cpu", "trainer.precision=fp32")
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
@@ -245,7 +243,7 @@ def test_to_build_a_network_changes_nothing_of_the_process() -> None:
         cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
 
 
-def test_what_a_run_sets_for_its_process_is_set_in_one_place() -> None:
+def test_settings_of_the_process_are_changed_in_one_place() -> None:
     assert set_up_process("cpu", Precision.fp32, seed=7) == (CPU, Precision.fp32)
     assert torch.initial_seed() == 7
     assert torch.backends.cudnn.deterministic

@@ -1,4 +1,4 @@
-"""ImageNet networks: the paper's counts, a head that can learn, a backbone that stays, a cache that changes nothing."""
+"""ImageNet networks: parameter counts, heads that learn, unchanged backbones, cached features that change nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from dxa_tbs.config.choices import Architecture, Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models import last
+from dxa_tbs.models import fp32_layers
 from dxa_tbs.models.inspection import count_parameters
 from dxa_tbs.models.pretrained import Dropout, as_chain, build_pretrained, cut_at_dropout, freeze_backbone, last_layer
 from dxa_tbs.pipeline import network
@@ -53,7 +53,7 @@ def build(name: str, *, dropout: float = 0.4, backbone_dropout: float | None = N
 
 
 def striped(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images of fine vertical (Normal) or broad horizontal (Degraded) stripes, with noise: easy."""
+    """Return noisy images of fine vertical (Normal) or broad horizontal (Degraded) stripes, easy to tell apart."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     fine = np.tile(np.arange(SIDE_PX) % 4 < 2, (SIDE_PX, 1))
@@ -85,7 +85,7 @@ def run_head(name: str, cache_dir: Path, *typed: str, network: nn.Module | None 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_papers_parameter_counts_and_the_cut(name: str) -> None:
+def test_parameter_counts_are_the_papers_and_the_cut_parts_compute_the_same(name: str) -> None:
     model = build(name).eval()
     assert count_parameters(model) == FULL[name]
     freeze_backbone(model)
@@ -95,7 +95,7 @@ def test_the_papers_parameter_counts_and_the_cut(name: str) -> None:
     with torch.inference_mode():
         features = stem(images)
         assert tuple(features.shape[1:]) == FEATURES[name]
-        assert torch.equal(tail(features), model(images))  # the chain is torchvision's own forward
+        assert torch.equal(tail(features), model(images))  # as in torchvision's forward
     assert isinstance(tail[0], Dropout)
     assert not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in stem)
 
@@ -103,13 +103,13 @@ def test_the_papers_parameter_counts_and_the_cut(name: str) -> None:
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
 def test_without_dropout_in_the_backbone_the_cut_is_before_the_last_dropout(name: str) -> None:
     stem, tail = cut_at_dropout(build(name, backbone_dropout=0.0))
-    assert [type(layer) for layer in tail] == [Dropout, last.Linear]
+    assert [type(layer) for layer in tail] == [Dropout, fp32_layers.Linear]
     assert len(stem) + len(tail) == len(as_chain(build(name)))
     _, tail = cut_at_dropout(build(name, dropout=0.0, backbone_dropout=0.0))
-    assert [type(layer) for layer in tail] == [last.Linear]
+    assert [type(layer) for layer in tail] == [fp32_layers.Linear]
 
 
-def test_the_dropouts_are_those_the_configuration_shows() -> None:
+def test_dropout_probabilities_are_those_of_the_configuration() -> None:
     found = {name: [layer.p for layer in build(name).modules() if isinstance(layer, nn.Dropout)] for name in NAMES}
     assert found == {
         "alexnet": [0.5, 0.5, 0.4],
@@ -120,7 +120,7 @@ def test_the_dropouts_are_those_the_configuration_shows() -> None:
     }
 
 
-def test_our_dropout_drops_that_share_and_keeps_the_mean() -> None:
+def test_our_dropout_drops_the_requested_share_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     inputs = torch.full((4, 64, 50, 50), 3.0).to(memory_format=torch.channels_last).requires_grad_()
     layer = Dropout(0.4)
@@ -138,7 +138,7 @@ def test_our_dropout_drops_that_share_and_keeps_the_mean() -> None:
     assert torch.equal(layer.eval()(inputs), inputs)
 
 
-def test_both_outputs_of_a_new_squeezenet_are_alive_and_by_torchvisions_initialisation_they_are_not_always() -> None:
+def test_both_outputs_of_a_new_squeezenet_get_gradients_unlike_with_torchvisions_initialisation() -> None:
     features = torch.rand(4, 512, 13, 13)
 
     def alive(layer: nn.Module) -> bool:
@@ -160,7 +160,7 @@ def test_a_new_head_learns_on_easy_images(name: str) -> None:
     with torch.inference_mode():
         features = stem(torch.from_numpy(pixels / 255).float().unsqueeze(1).expand(-1, 3, -1, -1))
     features, truth = features.clone(), torch.from_numpy(labels)
-    rate = 0.3 / features.square().sum(1).mean().item()  # random backbones differ in scale by orders of magnitude
+    rate = 0.3 / features.square().sum(1).mean().item()  # outputs of random backbones differ by orders of magnitude
     optimizer = torch.optim.SGD([layer for layer in model.parameters() if layer.requires_grad], lr=rate)
     losses = []
     for _ in range(200):
@@ -173,7 +173,7 @@ def test_a_new_head_learns_on_easy_images(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LARGE_LATER)
-def test_training_a_head_leaves_the_backbone_as_it_was_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_training_a_head_does_not_change_a_bit_of_the_backbone(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     start = build(name)
     settings = ("approach.cache_features=false", "trainer.epochs=1", "optimizer.lr=0.01")
@@ -209,7 +209,7 @@ def test_cached_features_change_no_loss_and_no_prediction(name: str, tmp_path: P
     assert len(list(tmp_path.glob("features-*/features.npy"))) == 1
 
 
-def test_features_are_read_again_and_anew_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
+def test_features_are_reused_but_not_for_other_images_weights_or_normalisation(tmp_path: Path) -> None:
     config = composed("model=resnet18", "approach=head", "model.weights=none", "trainer.device=cpu")
     pixels, _ = striped(3)
     network = new_network(config)
@@ -249,7 +249,7 @@ def test_micro_batches_are_refused_where_batchnorm_would_see_fewer_images() -> N
 
 
 @pytest.mark.parametrize("part", ["_place", "disagreement"])
-def test_no_room_for_the_network_or_its_check_is_answered_in_one_line(
+def test_too_little_memory_for_the_network_or_its_check_is_refused_in_one_line(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **settings: object) -> None:

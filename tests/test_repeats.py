@@ -1,10 +1,10 @@
-"""Names of files as they are met in hospitals and public data sets: which look like repeats of one subject."""
+"""File names as in hospitals and public data sets, and which of them look like repeats of one subject."""
 
 from __future__ import annotations
 
 import pytest
 
-from dxa_tbs.data.repeats import repeats
+from dxa_tbs.data.repeats import find_repeats
 
 Names = tuple[list[str], list[str]]  # of the two class folders
 
@@ -85,7 +85,7 @@ FINE: dict[str, Names] = {
     "plates": (["A1.png", "A2.png", "B1.png"], ["B2.png", "C1.png"]),
 }
 
-REPEATS: dict[str, tuple[Names, set[str]]] = {  # and one group that must be found
+REPEATS: dict[str, tuple[Names, set[str]]] = {  # the names, and one group that must be found
     "augmented": (
         (["N10.jpg", *numbered("N10_aug{}.jpg", 7), *numbered("N{}.jpg", 9)], numbered("OP{}.jpg", 20)),
         {"N10.jpg", *numbered("N10_aug{}.jpg", 7)},
@@ -186,13 +186,13 @@ REPEATS: dict[str, tuple[Names, set[str]]] = {  # and one group that must be fou
 
 
 @pytest.mark.parametrize("names", FINE.values(), ids=FINE.keys())
-def test_names_of_different_subjects_raise_no_alarm(names: Names) -> None:
+def test_names_of_different_subjects_are_not_repeats(names: Names) -> None:
     normal, degraded = names
-    assert repeats([0] * len(normal) + [1] * len(degraded), normal + degraded) == []
+    assert find_repeats([0] * len(normal) + [1] * len(degraded), normal + degraded) == []
 
 
 @pytest.mark.parametrize(("names", "expected"), REPEATS.values(), ids=REPEATS.keys())
 def test_names_that_look_like_repeats_are_found(names: Names, expected: set[str]) -> None:
     normal, degraded = names
-    groups = repeats([0] * len(normal) + [1] * len(degraded), normal + degraded)
+    groups = find_repeats([0] * len(normal) + [1] * len(degraded), normal + degraded)
     assert expected in [{(normal + degraded)[row] for row in group} for group in groups]

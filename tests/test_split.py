@@ -157,7 +157,7 @@ def test_the_same_pixels_on_two_sides_or_in_two_classes_are_refused(caplog: pyte
         check_pixels(table, class_names=NAMES)
     assert refusal.value.details == ("a.png (Normal, train) = b.png (Normal, test)",)
     check_pixels(table.iloc[2:], class_names=NAMES)
-    assert "2 images are the same as another of their class and split" in caplog.text
+    assert "2 images are pixel by pixel the same as another of their class and split" in caplog.text
     with pytest.raises(Refusal):
         check_pixels(table.iloc[2:].assign(label=[0, 1, 0]), class_names=NAMES)
 
@@ -171,7 +171,7 @@ def test_testing_on_what_was_trained_on_is_refused() -> None:
 
     check("c", "z")
     for known in (("c", "y"), ("a", "z")):
-        with pytest.raises(Refusal, match="1 test images, of 1 patients, are those r was trained") as refusal:
+        with pytest.raises(Refusal, match="1 test images, of 1 patients, are among those r was trained") as refusal:
             check(*known)
         assert refusal.value.details == (f"i of patient {known[0]}",)
     check("a", "z", by_patient=False)

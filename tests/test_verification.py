@@ -406,7 +406,7 @@ def test_flipped_bits_in_the_cache_change_no_prediction_and_stand_in_the_record(
     for name in ("split.csv", PREDICTIONS_CSV):
         assert (again / name).read_bytes() == (finished / name).read_bytes()
     warnings = read_json(again / METRICS_JSON)["warnings"]
-    mended = [text.split()[1].split("-")[0] for text in warnings if "was damaged (images.npy) and is made anew" in text]
+    mended = [text.split()[1].split("-")[0] for text in warnings if "was damaged (images.npy) and is rebuilt" in text]
     assert mended == ["images", "copies"]
 
 

@@ -1,4 +1,4 @@
-"""Initial weights: what is accepted, what is refused in one line, and what happens without a network."""
+"""Initial weights: accepted and refused files, downloads, and runs without internet access."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SQUEEZENET = "squeezenet1_0-b66bff10.pth"
 
 @pytest.fixture(scope="module")
 def squeezenet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a state dict as torchvision's are: 1000 classes (random weights)."""
+    """Return the path of a state dict in torchvision's form: 1000 classes, here with random weights."""
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
     torch.manual_seed(0)
     torch.save(models.squeezenet1_0().state_dict(), path)
@@ -50,10 +50,10 @@ def test_all_but_the_last_layer_is_loaded(squeezenet_file: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", [Architecture.resnet18, Architecture.densenet121, Architecture.alexnet])
-def test_every_architecture_loads_a_file_of_torchvisions(architecture: Architecture, tmp_path: Path) -> None:
+def test_every_architecture_loads_torchvisions_file(architecture: Architecture, tmp_path: Path) -> None:
     theirs = getattr(models, architecture.value)().state_dict()
     older = {key: tensor for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")}
-    if architecture is Architecture.densenet121:  # its file is of a time when layers had other names
+    if architecture is Architecture.densenet121:  # its file has older layer names
         for kind in ("norm", "conv"):
             older = {
                 key.replace(f".{kind}1.", f".{kind}.1.").replace(f".{kind}2.", f".{kind}.2."): older[key]
@@ -72,7 +72,7 @@ class Harmful:
         return os.system, ("touch harmed",)
 
 
-def test_what_is_no_state_dict_of_this_network_is_refused_and_no_code_runs(
+def test_files_that_are_not_a_state_dict_of_this_network_are_refused_and_run_no_code(
     squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,14 +90,14 @@ def test_what_is_no_state_dict_of_this_network_is_refused_and_no_code_runs(
     torch.save(models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     torch.save(models.squeezenet1_1().state_dict(), tmp_path / "squeezenet1_1.pth")
     expected = {
-        **dict.fromkeys(cuts, "is damaged, or no state dict"),
-        "numbered": "holds no state dict",
-        "empty": "is damaged, or no state dict",
-        "text": "is damaged, or no state dict",
-        "pickle": "no state dict",
-        "checkpoint": "holds no state dict",
-        "list": "holds no state dict",
-        "harmful": "is damaged, or no state dict",
+        **dict.fromkeys(cuts, "is damaged or not a state dict"),
+        "numbered": "does not contain a state dict",
+        "empty": "is damaged or not a state dict",
+        "text": "is damaged or not a state dict",
+        "pickle": "not a state dict",
+        "checkpoint": "does not contain a state dict",
+        "list": "does not contain a state dict",
+        "harmful": "is damaged or not a state dict",
         "resnet18": "holds the weights of another network: it has no features.0.bias",
         "squeezenet1_1": "holds the weights of another network: it",
     }
@@ -111,7 +111,7 @@ def test_what_is_no_state_dict_of_this_network_is_refused_and_no_code_runs(
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Serve a folder; yield its address and where it lies."""
+    """Serve a folder over HTTP; yield its address and its path."""
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -137,7 +137,7 @@ def test_a_download_is_checked_by_its_hash_and_leaves_nothing_behind(served: tup
     assert (tmp_path / "hub" / name).read_bytes() == content
     (folder / "net-00000000.pth").write_bytes(b"<html>log in to the hospital's network</html>")
     for other, reason in (
-        ("net-00000000.pth", "what came, 45 bytes, is not that file"),
+        ("net-00000000.pth", "the 45 bytes received are not that file"),
         ("net-11111111.pth", "File not found"),
     ):
         with pytest.raises(Refusal, match=reason):
@@ -145,8 +145,10 @@ def test_a_download_is_checked_by_its_hash_and_leaves_nothing_behind(served: tup
     assert [path.name for path in (tmp_path / "hub").iterdir()] == [name]
 
 
-def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "ANSWER_WITHIN_S", 0.3)
+def test_a_server_that_never_answers_is_given_up_after_a_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "FIRST_BYTE_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.perf_counter()
         with pytest.raises(Refusal, match="no answer in 0 s"):
@@ -154,19 +156,19 @@ def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypat
         assert time.perf_counter() - start < 5
 
 
-def test_a_file_in_torch_home_is_checked_too(
+def test_a_file_in_torch_home_is_checked(
     squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     kept = tmp_path / "hub/checkpoints" / SQUEEZENET
     kept.parent.mkdir(parents=True)
     kept.write_bytes(squeezenet_file.read_bytes())
-    with pytest.raises(Refusal, match=f"{SQUEEZENET} is damaged, or another file under that name: delete it"):
+    with pytest.raises(Refusal, match=f"{SQUEEZENET} is damaged, or another file with that name: delete it"):
         weights.find_weights(Architecture.squeezenet, "imagenet")
 
 
 @pytest.mark.slow
-def test_unplugged_a_run_is_refused_before_any_data_is_made(tmp_path: Path) -> None:
+def test_without_internet_a_run_is_refused_before_any_data_is_created(tmp_path: Path) -> None:
     environment = os.environ | {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
     environment.pop("no_proxy", None)
     command = [sys.executable, "-m", "dxa_tbs.train", "model=squeezenet", "approach=full"]

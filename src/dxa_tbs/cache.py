@@ -1,4 +1,4 @@
-"""What is computed once and kept: folders named by a digest of all they were made from, verified when opened."""
+"""The cache: folders named by a digest of everything that determines their content, and verified when opened."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.cache")
 
-DIGESTS = "digests.json"  # of an entry: of the recipe, and of every block of every other file
-BLOCK_BYTES = 4 << 20
+DIGESTS = "digests.json"  # digests of the recipe and of every block of the other files of an entry
+BLOCK_BYTES = 4 << 20  # hashed as one piece, in parallel with others
 READ_BYTES = 256 << 10
 
 
 def cached_folder(
     cache_dir: Path, kind: str, recipe: Mapping[str, Any], write: Callable[[Path], None]
 ) -> tuple[Path, bool]:
-    """Return the folder that holds what the recipe makes, and whether it was there; else `write` fills it.
+    """Return the cache entry of a recipe, and whether it existed; a missing entry is filled by `write`.
 
-    Every byte of an entry is compared with the digests stored beside it before the entry is returned. A damaged entry
-    is made anew, with a warning. Of several processes one writes, and the others wait; readers of the damaged entry
-    keep the files they have open. What fails half-way leaves nothing behind.
+    Before an entry is returned, every byte is compared with the digests stored beside it. A damaged entry is rebuilt,
+    with a warning. If several processes need the same entry, one writes it and the others wait; processes that read the
+    damaged entry keep their open files. If `write` fails, nothing is left behind.
 
     Args:
-        recipe: all that can change the content, as JSON can hold it.
+        kind: first part of the folder's name.
+        recipe: everything that can change the content, as JSON values.
+        write: fills the empty folder that it is given.
 
     Raises:
         Refusal: a damaged entry cannot be replaced.
@@ -46,13 +48,13 @@ def cached_folder(
         return entry, True
     with FileLock(f"{entry}.lock"):
         if entry.is_dir():
-            damage = _damage(entry, key)  # again: another process may have replaced the entry meanwhile
+            damage = _damage(entry, key)  # checked again: another process may have replaced the entry meanwhile
             if not damage:
                 return entry, True
             if (entry / DIGESTS).is_file():
-                log.warning("cache: %s was damaged (%s) and is made anew", entry.name, damage)
+                log.warning("cache: %s was damaged (%s) and is rebuilt", entry.name, damage)
             else:
-                log.info("cache: %s has no digests, as version 0.1.0 wrote it, and is made anew", entry.name)
+                log.info("cache: %s was written by version 0.1.0, without digests, and is rebuilt", entry.name)
             _remove(entry)
         with replace_folder(entry) as folder:
             write(folder)
@@ -63,7 +65,7 @@ def cached_folder(
 
 @contextlib.contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder`, which must not exist, once all went well."""
+    """Yield an empty folder that is renamed to `folder`, which must not exist, if the block succeeds."""
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         yield scratch
@@ -73,7 +75,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 
 def _damage(entry: Path, key: str) -> str:
-    """Return which files of an entry differ from what was written, or cannot be read; empty: the entry is intact."""
+    """Return the names of files that were changed or cannot be read; "" if the entry is intact."""
     try:
         stored = json.loads((entry / DIGESTS).read_text(encoding="utf-8"))
         if stored["recipe"] != key:
@@ -87,13 +89,13 @@ def _damage(entry: Path, key: str) -> str:
 
 
 def _block_digests(files: Sequence[Path]) -> dict[str, list[str]]:
-    """Return the SHA-256 of each block of each file, by name.
+    """Return the SHA-256 of each block of each file, by file name.
 
-    Files are read, not mapped, so that they do not count as memory of the process.
+    Files are read, not memory-mapped: mapped pages would count as memory of the process.
     """
     blocks = [(path, start) for path in files for start in range(0, max(path.stat().st_size, 1), BLOCK_BYTES)]
     digests: dict[str, list[str]] = {path.name: [] for path in files}
-    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+    with ThreadPoolExecutor() as pool:  # hashlib releases the GIL
         for (path, _), digest in zip(blocks, pool.map(_digest_of_block, blocks), strict=True):
             digests[path.name].append(digest)
     return digests
@@ -111,13 +113,13 @@ def _digest_of_block(block: tuple[Path, int]) -> str:
 
 
 def _remove(entry: Path) -> None:
-    """Remove a damaged entry: its name first, at once, so that nobody opens half of it."""
+    """Remove a damaged entry; renaming it first ensures that no process opens a partly deleted folder."""
     aside = entry.with_name(f"{entry.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         entry.rename(aside)
-    except OSError as error:  # on Windows: another process has it open
+    except OSError as error:  # on Windows, if another process has it open
         raise Refusal(
-            f"{entry} is damaged and cannot be replaced ({error.strerror}): end the runs that use it, and delete it"
+            f"{entry} is damaged and cannot be replaced ({error.strerror}): end the runs that use it, then delete it"
         ) from None
     shutil.rmtree(aside, ignore_errors=True)

@@ -1,15 +1,17 @@
-"""The one exception for what a user gave and the runner cannot use; every room may raise it."""
+"""The exception for input that cannot be used; every room may raise it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-class Refusal(Exception):  # noqa: N818 - not a fault of the program
-    """One line that names the key or file, the value and the way out; entries print it and exit with status 1.
+class Refusal(Exception):  # noqa: N818 - not an error in the program
+    """A one-line message that names the key or file, the value and the way out.
+
+    Entries print it and exit with status 1.
 
     Attributes:
-        details: what the line speaks of where there are many of it (files, rows), printed below it, a line each.
+        details: further lines, printed below the message, such as the files or rows that it is about.
     """
 
     def __init__(self, text: str, details: Sequence[str] = ()) -> None:
@@ -17,4 +19,4 @@ class Refusal(Exception):  # noqa: N818 - not a fault of the program
         self.details = tuple(details)
 
     def __reduce__(self) -> tuple[type[Refusal], tuple[str, tuple[str, ...]]]:
-        return type(self), (str(self), self.details)  # crosses process borders whole
+        return type(self), (str(self), self.details)  # pickling would otherwise lose the details

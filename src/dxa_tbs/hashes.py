@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a refusal must not wait for them
+if TYPE_CHECKING:  # importing them would delay every command
     import numpy as np
     import pandas as pd
 

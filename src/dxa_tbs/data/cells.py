@@ -1,4 +1,4 @@
-"""A CSV file as people make them, to text cells."""
+"""Reads the CSV files that people and spreadsheets write into text cells."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dxa_tbs.errors import Refusal
 
 
 def read_cells(path: Path, *, key: str) -> pd.DataFrame:
-    """Return a CSV's cells as stripped text under lower-case names; row 0 is line 2 of the file.
+    """Return the cells of a CSV as stripped text, with lower-case column names; index 0 is line 2 of the file.
 
     Args:
         path: separated by comma, semicolon or tab; UTF-8, with or without a byte order mark.
-        key: the setting that named it, for the refusal.
+        key: the setting that named the file, for the message.
 
     Raises:
-        Refusal: it is missing, empty, no CSV in UTF-8, has a column twice, or a row with more or fewer cells than the
-            header.
+        Refusal: the file is missing, empty, or not a CSV in UTF-8; a column occurs twice; or a row has more or fewer
+            cells than the header.
     """
     if not path.is_file():
         raise Refusal(f"{key}: {path} does not exist: name a CSV file")
@@ -32,13 +32,13 @@ def read_cells(path: Path, *, key: str) -> pd.DataFrame:
         raise Refusal(f"{key}: {path} is not in UTF-8: save it as CSV UTF-8") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise Refusal(f"{key}: {path} is no text file: line {line} holds a NUL byte: save it as CSV UTF-8")
+        raise Refusal(f"{key}: {path} is not a text file: line {line} contains a NUL byte: save it as CSV UTF-8")
     try:
         lines, rows = _split_rows(text)
     except csv.Error as error:
-        raise Refusal(f"{key}: {path} is no CSV file: {error}") from None
+        raise Refusal(f"{key}: {path} is not a CSV file ({error}): save it as CSV UTF-8") from None
     if not rows:
-        raise Refusal(f"{key}: {path} is empty")
+        raise Refusal(f"{key}: {path} is empty: name a CSV file with a header and rows")
     header, rows, lines = [plain_form(name).strip() for name in rows[0]], rows[1:], lines[1:]
     if ragged := [
         f"line {line}: {len(row)} cells, the header has {len(header)}"
@@ -46,24 +46,24 @@ def read_cells(path: Path, *, key: str) -> pd.DataFrame:
         if len(row) != len(header)
     ]:
         raise Refusal(
-            f"{key}: {path}: {len(ragged)} rows have more or fewer cells than the header: quote cells that hold the "
-            "separator, and end no row early",
+            f"{key}: {path}: {len(ragged)} rows have more or fewer cells than the header: quote cells that contain the "
+            "separator, and fill up short rows",
             ragged,
         )
     if not rows:
-        raise Refusal(f"{key}: {path} has no rows below its header")
+        raise Refusal(f"{key}: {path} has no rows below its header: name a CSV file with rows")
     cells = pd.DataFrame(rows, index=[line - 2 for line in lines], dtype=str)
     cells = cells.apply(lambda column: column.str.strip())
-    nameless = [place for place, name in enumerate(header) if not name and (cells[place] == "").all()]
+    unnamed = [place for place, name in enumerate(header) if not name and (cells[place] == "").all()]
     cells.columns = pd.RangeIndex(len(header))
-    cells = cells.drop(columns=nameless)
-    cells.columns = pd.Index([name for place, name in enumerate(header) if place not in nameless])
+    cells = cells.drop(columns=unnamed)
+    cells.columns = pd.Index([name for place, name in enumerate(header) if place not in unnamed])
     _check_header(list(cells.columns), path, key)
     return cells
 
 
 def _split_rows(text: str) -> tuple[list[int], list[list[str]]]:
-    """Return the rows that are not blank, the header first, and the line of the file that each begins on."""
+    """Return the line on which each non-blank row begins, and these rows; the header comes first."""
     separator = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines, rows, line = [], [], 1
@@ -78,7 +78,7 @@ def _split_rows(text: str) -> tuple[list[int], list[list[str]]]:
 def _check_header(names: list[str], path: Path, key: str) -> None:
     if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name):
         raise Refusal(
-            f"{key}: {path} has the column {', '.join(twice)} twice (letter case and spaces do not count): drop one"
+            f"{key}: {path} has the column {', '.join(twice)} twice (letter case and spaces are ignored): drop one"
         )
     if "" in names:
-        raise Refusal(f"{key}: {path}: column {names.index('') + 1} holds cells but has no name: name or drop it")
+        raise Refusal(f"{key}: {path}: column {names.index('') + 1} has values but no name: name it or drop it")

@@ -1,4 +1,4 @@
-"""How many of 16 bits a cohort uses: no single pixel decides that."""
+"""How many of 16 bits the images of a cohort use; a few stray pixels do not decide it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from dxa_tbs.data.frames import UnusableImage, decode
 from dxa_tbs.errors import Refusal
 
 DEPTHS = (8, 10, 12, 14, 16)
-MAX_STRAY_SHARE = 0.01  # of the pixels: so few that are brighter are marks or hot pixels
+MAX_STRAY_SHARE = 0.01  # of all pixels; if fewer are brighter, they are probably marks or hot pixels
 
 
 def to_bytes(frame: np.ndarray, bits: int) -> np.ndarray:
-    """Return a frame of 16 bits as uint8; what is brighter than `bits` allow is white."""
+    """Return a 16-bit frame as uint8; pixels brighter than `bits` can hold become white."""
     return np.asarray(np.minimum(frame >> (bits - 8), 255).astype(np.uint8))
 
 
 def num_brighter(frame: np.ndarray, bits: int) -> int:
-    """Return how many pixels are brighter than so many bits can say."""
+    """Return the number of pixels brighter than `bits` can hold."""
     return int(np.count_nonzero(frame > (1 << bits) - 1))
 
 
 def bits_in_use(paths: list[Path]) -> int:
-    """Return the fewest bits that hold all pixels.
+    """Return the smallest depth of DEPTHS that holds all pixels of all files.
 
     Raises:
-        Refusal: but for few pixels, fewer bits would do: marks or hot pixels would then darken the whole cohort.
+        Refusal: without a few pixels a smaller depth would do. If these are marks or hot pixels, scaling to them would
+            darken the whole cohort.
     """
 
     def num_above(path: Path) -> list[int]:
         try:
             frame = decode(path)
         except UnusableImage:
-            return [0] * (len(DEPTHS) + 1)  # listed when the images are read
+            return [0] * (len(DEPTHS) + 1)  # reported when the images are read
         return [*(num_brighter(frame, bits) for bits in DEPTHS), frame.size]
 
     counts = np.array(joblib.Parallel(n_jobs=-1, prefer="threads")(joblib.delayed(num_above)(path) for path in paths))
@@ -46,8 +47,8 @@ def bits_in_use(paths: list[Path]) -> int:
         stray = above[:, DEPTHS.index(would_do)]
         raise Refusal(
             f"dataset.bits: {stray.sum()} pixels of {np.count_nonzero(stray)} images, of {len(paths)} with 16 bits, "
-            f"need {needed} bits, all others {would_do}: marks or hot pixels? dataset.bits={would_do} makes them "
-            f"white, dataset.bits={needed} takes them as grey levels",
+            f"need {needed} bits, all others {would_do}: if they are marks or hot pixels, dataset.bits={would_do} "
+            f"makes them white; if they are grey levels, dataset.bits={needed} keeps them",
             [f"{path}: {num} pixels" for path, num in zip(paths, stray, strict=True) if num],
         )
     return needed

@@ -1,6 +1,6 @@
-"""A few numbers of each image, against which a network is held: what grey level and texture alone allow.
+"""Simple measures of each image, the baselines of a network: how far grey level and texture alone separate the classes.
 
-Measured on the 224 x 224 window, before any masking, and written to measures.csv.
+They are computed on the 224 x 224 window before masking, and written to measures.csv.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ NUM_VERTEBRAE = 4  # L1 to L4
 
 
 def measure(window: np.ndarray, box: np.ndarray) -> dict[str, float]:
-    """Return MEASURES of an image; NaN where they are not defined.
+    """Return MEASURES of an image; undefined measures are NaN.
 
-    The slope of the variogram is that of the vertebral bodies where a box is known: of the middle half, in both
-    directions, of each quarter of the box, so that discs and edges stay out. Else it is that of the whole window, and
-    what needs a box is NaN.
+    If the box is known, the slope of the variogram is measured in the vertebral bodies: the box is cut into quarters
+    from top to bottom, and of each the middle half in both directions is used, without discs and edges. Otherwise the
+    slope is that of the whole window, and measures that need a box are NaN.
 
     Args:
         window: uint8 (H, W).
-        box: x0, y0, x1, y1 around L1-L4 in pixels of the window, NaN where unknown.
+        box: x0, y0, x1, y1 around L1-L4 in pixels of the window; NaN if unknown.
     """
     everywhere = np.ones(window.shape, int)
     if np.isnan(box).any():
@@ -40,7 +40,7 @@ def measure(window: np.ndarray, box: np.ndarray) -> dict[str, float]:
 
 
 def box_mask(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
-    """Return which pixels lie in the box, bool of that shape."""
+    """Return a bool mask of the given shape that is True inside the box."""
     x0, y0, x1, y1 = np.rint(box).astype(int)
     mask = np.zeros(shape, bool)
     mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
@@ -48,18 +48,18 @@ def box_mask(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
 
 
 def beside_mask(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
-    """Return which pixels lie left or right of the box: above and below it the spine goes on."""
+    """Return a bool mask that is True left and right of the box; above and below it the spine continues."""
     return ~box_mask(shape, np.array([box[0], 0, box[2], shape[0]]))
 
 
 def keep_region(window: np.ndarray, box: np.ndarray, region: Region) -> np.ndarray:
-    """Return the image with all but the box, or all but what is left and right of it, made black."""
+    """Return the image with only `region` kept, the box or the background beside it; all else is black."""
     kept = box_mask if region is Region.vertebrae else beside_mask
     return np.where(kept(window.shape, box), window, np.uint8(0))
 
 
 def _bodies(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
-    """Return a map of 1, 2, 3, 4 for the middle half of each quarter of the box, from top to bottom."""
+    """Return a map with 1, 2, 3, 4 in the middle half of each quarter of the box, from top to bottom, else 0."""
     x0, y0, x1, y1 = box
     width, height = x1 - x0, (y1 - y0) / NUM_VERTEBRAE
     regions = np.zeros(shape, int)
@@ -71,7 +71,7 @@ def _bodies(shape: tuple[int, ...], box: np.ndarray) -> np.ndarray:
 
 
 def _slope(window: np.ndarray, regions: np.ndarray) -> float:
-    """Return the slope of the variogram, NaN where a region has no pair of pixels, or none that differ."""
+    """Return the slope of the variogram; NaN if a region has no pair of pixels, or only equal ones."""
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = variogram_slope(window, regions) if regions.any() else np.nan
     return slope if np.isfinite(slope) else np.nan

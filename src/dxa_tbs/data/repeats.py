@@ -1,15 +1,16 @@
-"""Which images of class folders look like repeats of one subject, by their names: a warning sign, no proof.
+"""Finds file names in class folders that look like several images of one subject: a warning sign, not a proof.
 
-Names are compared within and across the class folders, whatever their suffix, letter case and Unicode form. Files look
+Names are compared within and across the class folders; suffix, letter case and Unicode form are ignored. Files look
 like repeats if their names differ only in
     a mark of a copy or an augmentation     scan.png, copy of scan.png, scan (2).png; N10_aug1.jpg, N10_aug2.jpg
     a side, view, level, visit or date      p12_L.png, p12_R.png; 007_baseline.png, 007_2021-03-05.png
     a last number or letter                 12_1.png, 12_2.png; 12a.png, 12b.png; garcia_1.png, garcia_2.png
     the suffix                              p12.png, p12.jpg
-or if they share a sub-folder, one of many small ones or a small one with a number in its name.
-A running number is no repeat: IMG_0001.png, IMG_0002.png. Nor is a series: names that all files of a class folder begin
-with (2023_001.png), a few large groups (site1_001.png ... site2_150.png), last numbers that never occur again
-(F_65_0031.png). Numbers of centres and patients (01-001.png, 02-001.png) cannot be told from patients and images.
+or if they share a sub-folder that is one of many small ones, or small and with a number in its name.
+A running number is not a repeat: IMG_0001.png, IMG_0002.png. Neither is a series: all files of a class folder begin
+alike (2023_001.png), there are only a few large groups (site1_001.png ... site2_150.png), or no last number occurs
+twice (F_65_0031.png). Numbers of centre and patient (01-001.png, 02-001.png) cannot be told from numbers of patient and
+image, and count as repeats.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dxa_tbs.data.names import plain_form
 COPIES = {
     "copy", "copia", "copie", "kopie", "kopia", "duplicate", "dup", "original", "orig",
 }  # fmt: skip
-OF = {"of", "de", "von"}  # copy of ...
+OF_WORDS = {"of", "de", "von"}  # copy of ...
 AUGMENTED = {
     "aug", "augm", "augmented", "augmentation", "flip", "flipped", "hflip", "vflip", "fliplr", "flipud", "mirror",
     "mirrored", "rot", "rotate", "rotated", "rotation", "crop", "cropped", "bright", "brightness", "dark", "darker",
@@ -40,30 +41,30 @@ PLACED = {
     "l", "r", "left", "right", "lt", "rt", "izq", "izquierda", "izquierdo", "der", "derecha", "derecho", "links",
     "rechts", "ap", "pa", "lat", "lateral",
 }  # fmt: skip
-GENERAL = {  # words that name no person
+GENERAL = {  # words that are not names of persons
     "img", "image", "images", "dsc", "dscn", "dscf", "pic", "picture", "photo", "scan", "screenshot", "capture",
     "fig", "figure", "file", "frame", "spine", "lumbar", "hip", "knee", "dxa", "dexa", "xray", "ray", "x", "bone",
     "normal", "degraded", "healthy", "osteoporosis", "osteopenia", "osteoporotic", "case", "patient", "subject",
     "sample", "id", "pat", "sub", "no", "nr", "number", "train", "test", "val", "valid", "original", "n", "d", "p",
     "s",
 }  # fmt: skip
-LARGE = 20  # images: more of one subject are not to be expected
-FEW = 5  # groups
-FEW_TO_RUN = 3  # groups, below which last numbers that are all different prove no running number
-SMALL_FOLDER = 8  # files, below which a beginning that all share may still be a subject
+MAX_IMAGES_PER_SUBJECT = 20  # larger groups are not one subject
+FEW_GROUPS = 5  # large groups are series, for example one per site, if there are no more than this
+MIN_GROUPS_TO_RUN = 3  # with fewer groups, different last numbers do not prove a running number
+MIN_CLASS_SIZE = 8  # files; in smaller class folders even a beginning common to all files may be a subject
 
 
-_Group = tuple[tuple[str, ...], list[int]]  # what the names share, and which files they are of
+_Group = tuple[tuple[str, ...], list[int]]  # the key that the names share, and the positions of the files
 
 
 @dataclass(frozen=True)
 class _Name:
-    """A file's name in parts.
+    """The parts of a file's name.
 
     Attributes:
-        label: its class folder.
-        folder: the sub-folders it lies in, "" where in none.
-        words: of the path from the class folder on, without suffix, in lower case; numbers are words, / is one too.
+        label: the class folder.
+        folder: path of the sub-folder, relative to the class folder; "" if the file is not in a sub-folder.
+        words: lower-case words of the path relative to the class folder, without suffix; numbers and / count as words.
     """
 
     label: int
@@ -73,24 +74,24 @@ class _Name:
 
 @dataclass(frozen=True)
 class _Cohort:
-    """Attributes: names: of all files; sizes: how many of them each class folder holds."""
+    """The names of all files, and the number of files in each class folder."""
 
     names: Sequence[_Name]
     sizes: Counter[int]
 
 
-def repeats(labels: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
-    """Return the groups of images, by their place in the lists, whose names look like repeats of one subject.
+def find_repeats(labels: Sequence[int], paths: Sequence[str]) -> list[list[int]]:
+    """Return groups of images whose names look like repeats of one subject, each as positions in the arguments.
 
     Args:
-        labels: the class folder of each image.
-        paths: of the images, from their class folder on, parts separated by /.
+        labels: the class of each image.
+        paths: of the images, relative to their class folder, with / between the parts.
     """
     names = [_parse(label, path) for label, path in zip(labels, paths, strict=True)]
     cohort = _Cohort(names, Counter(labels))
     found: list[list[int]] = []
     taken: set[int] = set()
-    for rule in (_same_name, _copies, _marked, _numbered, _in_one_sub_folder):
+    for rule in (_same_name, _copies, _marked, _numbered, _in_one_subfolder):
         for group in rule(cohort):
             if not taken.issuperset(group):
                 found.append(group)
@@ -113,12 +114,12 @@ def _parse(label: int, path: str) -> _Name:
 
 
 def _same_name(cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the files of one folder that differ in their suffix, or in characters that do not count, alone."""
+    """Yield files of one folder whose names differ only in suffix, case or separators."""
     yield from (group for _, group in _grouped(cohort, lambda name: (str(name.label), *name.words)))
 
 
 def _copies(cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the files that a mark of a copy or an augmentation alone tells from each other."""
+    """Yield files whose names differ only in a mark of a copy or an augmentation."""
     for key, group in _grouped(cohort, lambda name: _without(name.words, _mark_of_copy)):
         are_originals = [cohort.names[row].words == key for row in group]
         is_series = not _has_number(key) and _is_share_of_class(0.5, group, cohort)
@@ -127,13 +128,13 @@ def _copies(cohort: _Cohort) -> Iterator[list[int]]:
 
 
 def _marked(cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the files that a side, a view, a visit or a date alone tells from each other."""
-    groups = _grouped(cohort, lambda name: _without(_without(name.words, _mark_of_copy), _mark_of_place))
+    """Yield files whose names differ only in a side, view, level, visit or date."""
+    groups = _grouped(cohort, lambda name: _without(_without(name.words, _mark_of_copy), _mark_of_view))
     yield from _without_series(groups, cohort)
 
 
 def _numbered(cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the files that a last number, or a last letter, alone tells from each other."""
+    """Yield files whose names differ only in the last number or letter."""
 
     def subject(name: _Name) -> tuple[str, ...]:
         is_index = len(name.words) > 1 and re.fullmatch(r"\(\d+\)|\d{1,4}|[a-z]\d{0,2}", name.words[-1])
@@ -141,20 +142,20 @@ def _numbered(cohort: _Cohort) -> Iterator[list[int]]:
 
     groups = [(key, group) for key, group in _grouped(cohort, subject) if key]
     last = Counter(cohort.names[row].words[-1] for _, group in groups for row in group)
-    least = FEW_TO_RUN if any(_has_number(key) for key, _ in groups) else 2
-    is_running_number = len(groups) >= least and max(last.values()) == 1
+    min_groups = MIN_GROUPS_TO_RUN if any(_has_number(key) for key, _ in groups) else 2
+    is_running_number = len(groups) >= min_groups and max(last.values()) == 1
     yield from () if is_running_number else _without_series(groups, cohort)
 
 
-def _in_one_sub_folder(cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the files of each sub-folder, where there are many small ones, or small ones with a number in the name."""
+def _in_one_subfolder(cohort: _Cohort) -> Iterator[list[int]]:
+    """Yield the files of each small sub-folder that is one of many, or has a number in its name."""
     groups = [(key, group) for key, group in _grouped(cohort, lambda name: (str(name.label), name.folder)) if key[1]]
     if not _are_large(groups):
-        yield from (group for key, group in groups if len(groups) > FEW or re.search(r"\d", key[1]))
+        yield from (group for key, group in groups if len(groups) > FEW_GROUPS or re.search(r"\d", key[1]))
 
 
 def _grouped(cohort: _Cohort, key: Callable[[_Name], tuple[str, ...]]) -> list[_Group]:
-    """Return the files that share a key, those that differ in nothing but the class folder excepted."""
+    """Return the groups of files that share a key, except groups that differ only in the class folder."""
     groups = defaultdict(list)
     for row, name in enumerate(cohort.names):
         groups[key(name)].append(row)
@@ -167,31 +168,32 @@ def _grouped(cohort: _Cohort, key: Callable[[_Name], tuple[str, ...]]) -> list[_
 
 
 def _without_series(groups: Sequence[_Group], cohort: _Cohort) -> Iterator[list[int]]:
-    """Yield the groups whose key holds a number or may be a person's name, but for series of different subjects."""
-    are_series = len(groups) <= FEW and _are_large(groups)
+    """Yield the groups whose key contains a number or may be a person's name, and that are not a series of subjects."""
+    are_series = len(groups) <= FEW_GROUPS and _are_large(groups)
     for key, group in groups:
         if _has_number(key):
             is_series = are_series or _is_share_of_class(1.0, group, cohort)
         else:
-            is_series = len(group) > LARGE or _is_share_of_class(0.5, group, cohort)
+            is_series = len(group) > MAX_IMAGES_PER_SUBJECT or _is_share_of_class(0.5, group, cohort)
         if _may_be_a_subject(key) and not is_series:
             yield group
 
 
 def _are_large(groups: Sequence[_Group]) -> bool:
-    return sum(len(group) for _, group in groups) > LARGE * len(groups)
+    return sum(len(group) for _, group in groups) > MAX_IMAGES_PER_SUBJECT * len(groups)
 
 
 def _is_share_of_class(share: float, group: Sequence[int], cohort: _Cohort) -> bool:
-    """Return whether a group makes up so much of some class folder, tiny folders left aside."""
+    """Return whether a group makes up at least this share of a class folder that is not tiny."""
     inside = Counter(cohort.names[row].label for row in group)
     return any(
-        cohort.sizes[label] >= SMALL_FOLDER and count >= share * cohort.sizes[label] for label, count in inside.items()
+        cohort.sizes[label] >= MIN_CLASS_SIZE and count >= share * cohort.sizes[label]
+        for label, count in inside.items()
     )
 
 
 def _without(words: tuple[str, ...], mark: Callable[[Sequence[str], int], int]) -> tuple[str, ...]:
-    """Return the words without marks; `mark` says how many words from a place on are one."""
+    """Return the words without marks; `mark` returns the length in words of the mark at a position, or 0."""
     left, place = [], 0
     while place < len(words):
         if length := mark(words, place):
@@ -203,20 +205,22 @@ def _without(words: tuple[str, ...], mark: Callable[[Sequence[str], int], int]) 
 
 
 def _mark_of_copy(words: Sequence[str], place: int) -> int:
+    """Return the length in words of a mark of a copy or an augmentation at a position, or 0."""
     following = words[place + 1] if place + 1 < len(words) else ""
     stem = words[place].rstrip("0123456789")
     if stem in COPIES:
-        return 2 if following in OF or re.fullmatch(r"\(\d+\)|\d{1,2}", following) else 1
+        return 2 if following in OF_WORDS or re.fullmatch(r"\(\d+\)|\d{1,2}", following) else 1
     if stem in AUGMENTED:
         return 2 if re.fullmatch(r"\d{1,4}", following) and words[place] == stem else 1
     return int(place == len(words) - 1 and re.fullmatch(r"\(\d+\)", words[place]) is not None)
 
 
-def _mark_of_place(words: Sequence[str], place: int) -> int:
+def _mark_of_view(words: Sequence[str], place: int) -> int:
+    """Return the length in words of a side, view, level, visit or date at a position, or 0."""
     following = words[place + 1] if place + 1 < len(words) else ""
     stem = words[place].rstrip("0123456789")
     is_numbered = words[place] != stem
-    if length := _date(words, place):  # it tells visits apart if a subject stands before it, or alone behind it
+    if length := _date(words, place):  # a visit if a numbered subject precedes the date, or follows it at the start
         subject = words[:place] or [word for word in words[length:] if not word.isdigit()]
         return length if _has_number(subject) else 0
     if stem in PLACED and len(words[place]) - len(stem) <= 1:
@@ -227,7 +231,7 @@ def _mark_of_place(words: Sequence[str], place: int) -> int:
 
 
 def _date(words: Sequence[str], place: int) -> int:
-    """Return how many words from a place on are a date, with the time of day behind it: 0 to 4."""
+    """Return the length in words of a date, with a time of day after it, at a position: 0 to 4."""
     text = "-".join(words[place : place + 3])
     days = re.match(r"(19|20)\d\d(0\d|1[0-2])[0-3]\d(?!\d)", text)
     parts = re.match(r"(19|20)\d\d-(0?\d|1[0-2])-[0-3]?\d(?!\d)|[0-3]?\d-(0?\d|1[0-2])-(19|20)\d\d(?!\d)", text)
@@ -239,11 +243,11 @@ def _date(words: Sequence[str], place: int) -> int:
 
 
 def _has_number(words: Sequence[str]) -> bool:
-    """Return whether a number is among the words that is no date and no year."""
+    """Return whether the words contain a number other than a date or a year."""
     left = _without(tuple(words), _date)
     return any(re.search(r"\d", word) and not re.fullmatch(r"(19|20)\d\d", word) for word in left)
 
 
 def _may_be_a_subject(words: Sequence[str]) -> bool:
-    """Return whether the words hold a number, or a word that may be a person's name."""
+    """Return whether the words contain a number, or a word that may be a person's name."""
     return _has_number(words) or any(len(word) > 1 and word.isalpha() and word not in GENERAL for word in words)

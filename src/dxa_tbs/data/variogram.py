@@ -1,6 +1,6 @@
-"""The slope of the experimental variogram: the published idea behind TBS, and never to be called TBS.
+"""The slope of the experimental variogram: the published idea behind TBS, but not TBS.
 
-The product's algorithm (lag range, weights, corrections) is not public, so no number from here equals a TBS.
+The algorithm of the commercial product (lag range, weights, corrections) is not public, so never call these values TBS.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def variogram(image: np.ndarray, mask: np.ndarray, max_lag_px: int) -> np.ndarray:
-    """Return V(1..max_lag_px), shape (max_lag_px,): the mean squared grey-level difference over both axes.
+    """Return V(1), ..., V(max_lag_px), shape (max_lag_px,): mean squared grey-level differences along both axes.
 
-    Only pairs with both ends inside `mask` (bool, shape of the image) count.
+    Only pairs with both pixels inside `mask` (bool, shape of the image) count.
 
     Source: Pothuaud, Carceller, Hans, Bone 42:775-787 (2008).
     """
@@ -25,7 +25,12 @@ def variogram(image: np.ndarray, mask: np.ndarray, max_lag_px: int) -> np.ndarra
 
 
 def variogram_slope(image: np.ndarray, regions: np.ndarray, max_lag_px: int = 3) -> float:
-    """Return the slope of log V(k) on log k up to the lag, mean over the regions (a map of 1, 2, ...; 0: none)."""
+    """Return the slope of log V(k) on log k for k up to `max_lag_px`, mean over regions.
+
+    Args:
+        image: shape (H, W).
+        regions: shape (H, W), the number of the region of each pixel from 1, or 0 for no region.
+    """
     log_lags = np.log(np.arange(1, max_lag_px + 1))
     slopes = [
         np.polyfit(log_lags, np.log(variogram(image, regions == number, max_lag_px)), 1)[0]

@@ -1,4 +1,4 @@
-"""The 224 x 224 window that a network sees of a frame, and where the region of interest lies in it."""
+"""The 224 x 224 window of a frame that a network sees, and the position of the region of interest in it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from PIL import Image
 from dxa_tbs.config.choices import Fit
 
 SIZE_PX = 224
-MIN_SHARE_SHOWN = 1 / 3  # of the box, or of a frame without one, below which the user is told
+MIN_SHARE_SHOWN = 1 / 3  # of the box, or of a frame without a box; if a window shows less, the user is warned
 
 
 def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
-    """Return the 224 x 224 window around the middle of `roi` (x0, y0, x1, y1 in pixels; NaN: of the frame).
+    """Return the 224 x 224 window centred on `roi` (x0, y0, x1, y1 in pixels), or on the frame if `roi` is NaN.
 
-    The window stays within the frame; where the frame is smaller, black is put around it.
+    The window stays within the frame; a smaller frame is padded with black.
     """
     left, top = crop_corner(frame.shape, roi)
     window = frame[max(top, 0) : top + SIZE_PX, max(left, 0) : left + SIZE_PX]
@@ -23,16 +23,16 @@ def crop_frame(frame: np.ndarray, roi: np.ndarray) -> np.ndarray:
 
 
 def crop_corner(shape: tuple[int, ...], roi: np.ndarray) -> tuple[int, int]:
-    """Return column and row of the window's upper left pixel in a frame of that shape; negative where black is put."""
+    """Return column and row of the window's upper left pixel in a frame of this shape; negative where it is padded."""
     height, width = shape
-    middle_x, middle_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
-    left = int(np.clip(round(middle_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
-    top = int(np.clip(round(middle_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
+    centre_x, centre_y = (width / 2, height / 2) if np.isnan(roi).any() else (roi[[0, 2]].mean(), roi[[1, 3]].mean())
+    left = int(np.clip(round(centre_x - SIZE_PX / 2), 0, max(0, width - SIZE_PX)))
+    top = int(np.clip(round(centre_y - SIZE_PX / 2), 0, max(0, height - SIZE_PX)))
     return left - max(0, SIZE_PX - width) // 2, top - max(0, SIZE_PX - height) // 2
 
 
 def resize_frame(frame: np.ndarray) -> np.ndarray:
-    """Return the whole frame at 224 x 224, bilinear and antialiased; its texture is not what it was."""
+    """Return the whole frame at 224 x 224, bilinear and antialiased; this changes its texture."""
     return np.asarray(Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
 
 
@@ -44,7 +44,7 @@ def box_in_window(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> np.ndarr
 
 
 def share_shown(shape: tuple[int, ...], roi: np.ndarray, fit: Fit) -> float:
-    """Return which share of the region of interest, or (NaN) of the whole frame, the window shows."""
+    """Return the share of the region of interest that the window shows, or of the whole frame if `roi` is NaN."""
     if fit is Fit.resize:
         return 1.0
     x0, y0, x1, y1 = (0.0, 0.0, shape[1], shape[0]) if np.isnan(roi).any() else roi

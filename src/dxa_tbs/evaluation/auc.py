@@ -1,4 +1,4 @@
-"""The area under the ROC curve: placements, and limits that hold near 1 too. Numpy in, numbers out."""
+"""The area under the ROC curve: placements, and confidence limits that also hold near 1. Numpy in, numbers out."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from dxa_tbs.evaluation.variance import Variance, t_quantile
 
 NEAR_ONE = 0.95
 FEW_MISPLACED = 5
-ROOT_GAP = 1e-9  # from the estimate, which is a root of its own at 0 and 1, to where a limit is looked for
+ROOT_GAP = 1e-9  # the search for a limit starts this far from the estimate, which is itself a root at 0 and 1
 
 
 def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each positive, the share of negatives below it, and for each negative that of positives above it.
+    """Return the share of negatives below each positive, and the share of positives above each negative.
 
-    Ties count one half. Their means are the AUC. Source: DeLong et al., Biometrics 44:837 (1988), by ranks: Sun and
-    Xu, IEEE Signal Process Lett 21:1389 (2014).
+    Ties count one half. The mean of either array is the AUC.
 
     Args:
         labels: shape (N,), 0 or 1.
         scores: shape (N,).
+
+    Sources: DeLong et al., Biometrics 44:837 (1988); computed from ranks as in Sun and Xu, IEEE Signal Process Lett
+    21:1389 (2014).
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
     ranks = stats.rankdata(np.concatenate([positive, negative]))
@@ -32,7 +34,7 @@ def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def hanley_mcneil(auc: float, num_positive: float, num_negative: float) -> float:
-    """Return the variance of an AUC from its value and the sizes of the classes alone.
+    """Return the variance of an AUC, given only its value and the class sizes.
 
     Source: Hanley and McNeil, Radiology 143:29 (1982), as modified in method 5 of Newcombe, Stat Med 25:559 (2006).
     """
@@ -44,16 +46,15 @@ def hanley_mcneil(auc: float, num_positive: float, num_negative: float) -> float
 def auc_limits(
     auc: float, variance: Variance, *, num_positive: int, num_negative: int, misplaced: float
 ) -> tuple[float, float, str]:
-    """Return the 95 % limits of an AUC, NaN where the variance is not known, and the name of the method.
+    """Return the 95 % limits of an AUC and the name of the method; the limits are NaN if the variance is.
 
-    On the logit scale with Student's t; near 1, where the variance of the sample says too little, Newcombe's method 5:
-    |auc - x| = t sqrt(r v(x)), v by `hanley_mcneil` and r = variance / v(auc), 1 or more, so that the spread over
-    trainings widens it there too. Near 0 the same holds.
+    The usual limits are symmetric on the logit scale and use Student's t. Near 0 and 1 the sample variance carries too
+    little information, and Newcombe's method 5 takes over: the limits are the roots x of |auc - x| = t sqrt(r v(x)).
+    Here v is `hanley_mcneil`, and r = variance / v(auc), at least 1, lets the spread over trainings widen them.
 
     Args:
-        num_positive, num_negative: patients, so that several images of one do not count as more.
-        misplaced: patients with an image of the other class on their wrong side, in the class that has fewer of them;
-            mean over repeats.
+        num_positive, num_negative: numbers of patients, so that several images of one patient count once.
+        misplaced: `count_misplaced` of the experiment: below FEW_MISPLACED, method 5 is used.
 
     Source: Newcombe, Stat Med 25:559 (2006); docs/statistics.md shows the coverage.
     """

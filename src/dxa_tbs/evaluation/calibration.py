@@ -1,7 +1,9 @@
 """Whether scores are probabilities: reliability, Brier score, log loss, slope and intercept. Numpy in, numbers out.
 
-Arguments throughout: labels, shape (N,), 0 or 1 with both present; scores in [0, 1], shape (N,), or (S, N) of S repeats
-(seeds) on the same images, of which the mean is returned; patients, shape (N,), integers from 0.
+Arguments in all functions:
+    labels: shape (N,), 0 or 1; both occur.
+    scores: in [0, 1], shape (N,), or (S, N) for S repeats (seeds) on the same images; results are means over repeats.
+    patients: shape (N,), integers from 0.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from dxa_tbs.evaluation.variance import CONFIDENCE
 
 NUM_BINS = 10
 SIMULATIONS = 1000
-LEAST_SCORE = 1e-6  # nearer to 0 or 1 a logit says more than a score in single precision can
+LEAST_SCORE = 1e-6  # closer to 0 or 1, logits would reflect the rounding of single-precision scores
 TEMPERATURES = (0.02, 50.0)
-LEAST_SPREAD = 0.05  # of the logits: a slope on nearly constant scores is a large number that says nothing
-MOST_STEEP = 20.0  # log odds per standard deviation of the logits: beyond this the classes are all but separated
+LEAST_SPREAD = 0.05  # standard deviation of the logits; with nearly constant scores the slope is large and meaningless
+MOST_STEEP = 20.0  # log odds per standard deviation of the logits; beyond this the classes are almost separated
 SEPARATED = "the scores separate the classes, or all but separate them"
 ALIKE = f"the scores hardly differ (standard deviation of the logits below {LEAST_SPREAD:g})"
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images of similar scores: how many, their mean score, and the share that is Degraded."""
+    """Images with similar scores: their number, mean score, and observed share of Degraded."""
 
     count: int
     mean_score: float
@@ -43,12 +45,13 @@ class Calibration:
 
     Attributes:
         brier, log_loss: mean squared error and cross-entropy of the scores.
-        slope: of the labels' log odds on the scores' (1 is perfect; below 1: too sure); NaN where it is not estimable.
-        no_slope: why the slope is not estimable; empty if it is.
-        intercept: what is to be added to every logit for the mean score to be right (0 is perfect).
+        slope: slope of the labels' log odds on the logits of the scores. 1 is perfect, below 1 the scores are too
+            extreme; NaN if it cannot be estimated.
+        no_slope: why the slope cannot be estimated; empty if it can.
+        intercept: the constant that, added to every logit, makes the mean score right (0 is perfect).
         ece: expected calibration error.
-        ece_if_perfect: where 95 % of the values would lie if these very scores were the true probabilities: with few
-            images nobody reaches 0.
+        ece_if_perfect: 95 % range of the ECE if these scores were the true probabilities; with few images even perfect
+            scores do not reach 0.
     """
 
     brier: Estimate
@@ -61,24 +64,26 @@ class Calibration:
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray) -> list[Bin]:
-    """Return bins of as equal counts as the scores allow, lowest first; images of one score share a bin."""
-    owner = _bin_of_each(scores)
+    """Return bins of nearly equal counts, lowest scores first; images with equal scores share a bin."""
+    bins = _bin_of_each(scores)
     return [
         Bin(
-            count=int((owner == number).sum()),
-            mean_score=float(scores[owner == number].mean()),
-            observed=wilson(int(labels[owner == number].sum()), int((owner == number).sum())),
+            count=int((bins == number).sum()),
+            mean_score=float(scores[bins == number].mean()),
+            observed=wilson(int(labels[bins == number].sum()), int((bins == number).sum())),
         )
-        for number in np.unique(owner)
+        for number in np.unique(bins)
     ]
 
 
 def calibration(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Calibration:
     """Return how well the scores, (S, N), are calibrated.
 
-    Slope and intercept: Cox, Biometrika 45:562 (1958); Van Calster et al., BMC Med 17:230 (2019), intervals by the
-    sandwich estimator with patients as units. ECE: Naeini et al., AAAI 2015, with bins of equal counts; what it would
-    be of perfect scores: consistency resampling, Broecker and Smith, Weather Forecast 22:651 (2007).
+    Intervals of slope and intercept come from the sandwich estimator with patients as units. The ECE uses bins of equal
+    counts; its range for perfect scores comes from consistency resampling.
+
+    Sources: slope and intercept, Cox, Biometrika 45:562 (1958) and Van Calster et al., BMC Med 17:230 (2019); ECE,
+    Naeini et al., AAAI 2015; resampling, Broecker and Smith, Weather Forecast 22:651 (2007).
     """
     logits = to_logits(scores)
     draws = np.random.default_rng(seed).random((SIMULATIONS, len(labels)))
@@ -106,7 +111,7 @@ def calibration(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, *,
 
 
 def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the T for which sigmoid(logit / T) has the least log loss, between 0.02 and 50; for validation alone.
+    """Return the T between 0.02 and 50 that minimises the log loss of sigmoid(logit / T); use it on validation only.
 
     Source: Guo et al., ICML 2017.
     """
@@ -121,7 +126,7 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def apply_temperature(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Return sigmoid(logit / T) of each score: the order, and so the AUC, stays."""
+    """Return sigmoid(logit / T) of each score; the order of the scores, and so the AUC, is kept."""
     return np.asarray(special.expit(to_logits(scores) / temperature))
 
 
@@ -135,7 +140,7 @@ def _bin_of_each(scores: np.ndarray) -> np.ndarray:
 
 
 def _ece(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the mean distance of score and observed share over bins, weighted by count, (K,); labels (K, N)."""
+    """Return the count-weighted mean gap between score and observed share over bins, (K,), for labels (K, N)."""
     in_bin = np.eye(NUM_BINS)[_bin_of_each(scores)]
     return np.asarray(np.abs((labels - scores) @ in_bin).sum(axis=1) / len(scores))
 
@@ -155,28 +160,28 @@ def _why_no_slope(labels: np.ndarray, logits: np.ndarray) -> str:
 
 
 def _slope(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the slope of the unpenalised logistic regression of labels on logits, and the influence of each image.
+    """Return the slope of an unpenalised logistic regression of labels on logits, and the influence of each image.
 
-    Both are NaN where the classes are all but separated: the fit does not converge, or to a number without meaning.
+    Both are NaN if the classes are almost separated: the fit then diverges, or ends at an arbitrary large slope.
     """
-    line = LogisticRegression(C=1e12, solver="newton-cholesky", tol=1e-10)
+    regression = LogisticRegression(C=1e12, solver="newton-cholesky", tol=1e-10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            line.fit(logits[:, None], labels)
+            regression.fit(logits[:, None], labels)
         except Warning:
             return math.nan, np.full(len(labels), math.nan)
-    if abs(line.coef_[0, 0]) * logits.std() > MOST_STEEP:
+    if abs(regression.coef_[0, 0]) * logits.std() > MOST_STEEP:
         return math.nan, np.full(len(labels), math.nan)
     design = np.stack([np.ones_like(logits), logits], axis=1)
-    expected = line.predict_proba(logits[:, None])[:, 1]
+    expected = regression.predict_proba(logits[:, None])[:, 1]
     information = (design * (expected * (1 - expected))[:, None]).T @ design
     influence = (design * (labels - expected)[:, None]) @ np.linalg.inv(information)
-    return float(line.coef_[0, 0]), influence[:, 1]
+    return float(regression.coef_[0, 0]), influence[:, 1]
 
 
 def _intercept(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the shift of every logit that makes the mean score right, and the influence of each image."""
+    """Return the shift of all logits that makes the mean score right, and the influence of each image."""
     bound = float(np.abs(logits).max()) + 20
     shift = float(optimize.brentq(lambda shift: special.expit(logits + shift).mean() - labels.mean(), -bound, bound))
     expected = special.expit(logits + shift)

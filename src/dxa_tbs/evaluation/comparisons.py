@@ -1,7 +1,7 @@
 """Whether two experiments differ on the same test images. Numpy in, numbers out.
 
-With one training each, a test asks whether these two trained networks differ on other patients. With several, it asks
-whether the experiments differ: the variance of training is part of the error.
+With one training per experiment, a test asks whether these two trained networks differ on other patients. With several,
+it asks whether the experiments differ: the standard error then includes the variance over trainings.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from dxa_tbs.evaluation.variance import CONFIDENCE, Variance, between_patients, 
 
 COMPARED = ("auc", "f1", "accuracy")
 POWER = 0.8
-MOST_DF = (
-    3  # per degree of freedom of the seeds: where s^2 of two seeds is small by chance, Satterthwaite gives too many
-)
+# Upper limit of the degrees of freedom, per degree of freedom of the seeds: if the variance over two seeds is small by
+# chance, Satterthwaite's formula gives too many.
+MOST_DF = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """First less second, its 95 % interval and the two-sided p (NaN where there is none), and the test.
+    """The difference first minus second, with its 95 % interval and test.
 
     Attributes:
+        low, high: the 95 % interval; NaN if it is not defined.
+        p: two-sided; NaN if it is not defined.
+        test: name of the test, or "none".
         error, df: standard error of the difference and its degrees of freedom; NaN for McNemar's test.
     """
 
@@ -45,10 +48,10 @@ def compare(first: Scored, second: Scored, *, training: bool = True) -> dict[str
     """Compare AUC, F1 and accuracy of two experiments on the same images of the same patients.
 
     Args:
-        training: whether the difference is to hold for other trainings too; else it is that of these trained networks.
+        training: whether interval and p include the variance over trainings; else they hold for these trained networks.
     """
     for one, other in ((first.labels, second.labels), (first.patients, second.patients), (first.folds, second.folds)):
-        assert np.array_equal(one, other), "only what was tested on the same images in the same folds is paired"
+        assert np.array_equal(one, other), "only experiments on the same images in the same folds can be paired"
     if not first.has_both_classes:
         return {metric: Comparison(math.nan, math.nan, math.nan, math.nan, "none") for metric in COMPARED}
     found = {}
@@ -62,7 +65,7 @@ def compare(first: Scored, second: Scored, *, training: bool = True) -> dict[str
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Comparison:
-    """Compare the accuracy of two sets of calls, (N,): McNemar's mid-p test and Bonett and Price's interval.
+    """Compare the accuracy of two sets of calls, (N,), by McNemar's mid-p test and Bonett and Price's interval.
 
     Sources: Fagerland et al., BMC Med Res Methodol 13:91 (2013); Bonett and Price, J Educ Behav Stat 37:479 (2012).
     """
@@ -79,7 +82,10 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Compar
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm, Scand J Stat 6:65, 1979); NaN stays and does not count."""
+    """Return p-values corrected for multiple testing; NaN stays NaN and does not count as a test.
+
+    Source: Holm, Scand J Stat 6:65 (1979).
+    """
     p = np.asarray(p_values, float)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
@@ -90,19 +96,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def needed_t(df: float, num_tests: int) -> float:
-    """Return the |t| that the first of so many tests needs for a p below .05 after Holm's correction."""
+    """Return the |t| at which the smallest of `num_tests` p-values is .05 after Holm's correction."""
     return t_quantile(df, 1 - (1 - CONFIDENCE) / num_tests)
 
 
 def smallest_difference(error: float, df: float) -> float:
-    """Return about which true difference a two-sided test at .05 finds with 80 % power, given its standard error."""
+    """Return roughly the true difference that a two-sided test at .05 detects with 80 % power."""
     return (t_quantile(df) + float(stats.t.ppf(POWER, df))) * error
 
 
 def subtract_independent(first: Estimate, second: Estimate) -> Estimate:
-    """Return first less second, of two independent samples, with limits from theirs.
+    """Return first minus second for two independent samples, with limits computed from theirs.
 
-    Source: Newcombe, Stat Med 17:873 (1998), method 10; for other metrics Zou and Donner, Stat Med 27:1693 (2008).
+    Sources: Newcombe, Stat Med 17:873 (1998), method 10; for other metrics, Zou and Donner, Stat Med 27:1693 (2008).
     """
     difference = first.value - second.value
     low = difference - math.hypot(first.value - first.low, second.high - second.value)
@@ -117,7 +123,7 @@ def _compare(metric: str, first: Scored, second: Scored, *, training: bool) -> C
     test = _name_of_test(metric, first, second, training=training)
     if math.isnan(difference) or math.isnan(variance.value):
         return Comparison(difference, math.nan, math.nan, math.nan, "none")
-    if variance.value == 0:  # no spread to judge a difference by
+    if variance.value == 0:  # without spread only equality can be judged
         return Comparison(difference, math.nan, math.nan, 1.0 if difference == 0 else math.nan, test)
     error = math.sqrt(variance.value)
     p = float(2 * stats.t.sf(abs(difference / error), variance.df))

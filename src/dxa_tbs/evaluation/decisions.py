@@ -1,4 +1,4 @@
-"""What acting on the scores would bring: net benefit. Numpy in, numbers out."""
+"""Net benefit of acting on the scores. Numpy in, numbers out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dxa_tbs.evaluation.intervals import Estimate, mean_interval
 
 
 def net_benefit(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, threshold: float) -> Estimate:
-    """Return the net benefit of calling Degraded at or above a threshold, mean over repeats, with its interval.
+    """Return the net benefit of calling scores at or above a threshold Degraded; mean over repeats, with its interval.
 
-    True positives per image, less false positives weighted by the odds of the threshold. Calling nobody has 0.
+    Net benefit is true positives per image minus false positives per image times the odds of the threshold. Calling no
+    image Degraded has net benefit 0.
 
     Args:
         labels: shape (N,), 0 or 1.
         scores: shape (S, N), calibrated probabilities of S repeats.
         patients: shape (N,), integers from 0.
-        threshold: above 0 and below 1: the risk from which one would act.
+        threshold: the risk from which a doctor would act, above 0 and below 1.
 
     Source: Vickers and Elkin, Med Decis Making 26:565 (2006).
     """

@@ -1,4 +1,4 @@
-"""95 % intervals of the metrics of an experiment. Numpy in, numbers out."""
+"""95 % confidence intervals of an experiment's metrics. Numpy in, numbers out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from dxa_tbs.evaluation.variance import (
 )
 
 Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
-MOST_EFFECTIVE = 1.5  # a proportion averaged over repeats counts as at most so many patients per patient
+MOST_EFFECTIVE = 1.5  # cap on the effective sample size of a mean over repeats, in multiples of the number of patients
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its 95 % interval (NaN where there is none), how that was found."""
+    """A value, its 95 % interval (NaN if it is not defined), and the method of the interval."""
 
     value: float
     low: float
@@ -43,7 +43,7 @@ def no_interval(value: float) -> Estimate:
 
 
 def wilson_limits(share: float, trials: float, quantile: float = Z) -> tuple[float, float]:
-    """Return Wilson's limits of a proportion of a number of trials, which need not be whole.
+    """Return Wilson's limits of a proportion; the number of trials may be fractional.
 
     Source: Wilson, J Am Stat Assoc 22:209 (1927).
     """
@@ -61,17 +61,17 @@ def wilson(successes: int, trials: int) -> Estimate:
 
 
 def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
-    """Return a share of images with Wilson's interval at the effective number of images.
+    """Return the share of hits with Wilson's interval at the effective number of images.
 
-    Several images of a patient count for fewer: their number is divided by the design effect, which is at least 1 and
-    at most what it would be if a patient's images were copies, and Student's t with patients - 1 takes the place of the
-    normal quantile.
+    If patients have several images, the number of images is divided by the design effect, and Student's t with
+    patients - 1 degrees of freedom replaces the normal quantile. The design effect is at least 1 and at most its value
+    if all images of a patient were copies.
 
     Args:
         hits: shape (N,), bool.
         patients: shape (N,), integers.
 
-    Source: Saha, Miller and Wang, Int J Biostat 12 (2016), with the design effect clipped.
+    Source: Saha, Miller and Wang, Int J Biostat 12 (2016); clipping the design effect is ours.
     """
     _, owner = np.unique(patients, return_inverse=True)
     sizes = np.bincount(owner)
@@ -93,9 +93,9 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
 def mover(
     function: Callable[[float, float], float], sensitivity: Estimate, specificity: Estimate, *, least: float = 0.0
 ) -> Estimate:
-    """Return a function of sensitivity and specificity, increasing in both, with limits from theirs.
+    """Return a function of sensitivity and specificity, increasing in both, with limits computed from theirs.
 
-    Source: the method of variance estimates recovery, Zou and Donner, Stat Med 27:1693 (2008).
+    Source: method of variance estimates recovery (MOVER), Zou and Donner, Stat Med 27:1693 (2008).
     """
     value = function(sensitivity.value, specificity.value)
     if math.isnan(value) or math.isnan(sensitivity.low) or math.isnan(specificity.low):
@@ -112,13 +112,13 @@ def mover(
 
 
 def mean_interval(of_each: np.ndarray, influence: np.ndarray, patients: np.ndarray) -> Estimate:
-    """Return a mean over repeats with Student's t interval, for what is neither a proportion nor an AUC.
+    """Return a mean over repeats with Student's t interval, for metrics that are neither proportions nor AUCs.
 
-    Other patients may have other labels: the sizes of the classes are not taken as given.
+    Class sizes are not taken as fixed: other patients may have other labels.
 
     Args:
-        of_each: shape (S,).
-        influence: shape (N,), how each image moves the mean; it need not be centred.
+        of_each: shape (S,), the metric in each repeat.
+        influence: shape (N,), each image's contribution to the mean; need not be centred.
         patients: shape (N,), integers from 0.
     """
     variance = between_patients(influence - influence.mean(), np.zeros(len(influence)), patients)
@@ -134,8 +134,8 @@ def estimates(scored: Scored, *, training: bool = True) -> dict[str, Estimate]:
     """Return every metric of an experiment with its interval.
 
     Args:
-        training: whether the interval is to hold for other trainings too, as far as several seeds or folds show how
-            much these differ; else it is that of these trained networks on other patients.
+        training: whether the intervals include the variance over trainings, estimated from several seeds or folds; else
+            they hold for these trained networks on other patients.
     """
     if not scored.has_both_classes:
         found = {name: no_interval(float(scored.values[name].mean())) for name in METRICS}
@@ -146,11 +146,11 @@ def estimates(scored: Scored, *, training: bool = True) -> dict[str, Estimate]:
 
 
 def estimate(scored: Scored, metric: str, *, training: bool = True, ratio: float | None = None) -> Estimate:
-    """Return one metric, `auc` or one of `rates.RATES`; but for accuracy, both classes are needed.
+    """Return one metric with its interval: `auc`, or one of `rates.RATES`. All but accuracy need both classes.
 
     Args:
         training: as in `estimates`.
-        ratio: negatives to one positive where the metric is to hold; None: as in the test set.
+        ratio: negatives per positive in the population of interest; None: as in the test set.
     """
     if metric != "auc" and len(scored.scores) == 1 and (scored.num_folds == 1 or not training):
         return _of_one_training(scored, metric, ratio)
@@ -183,7 +183,7 @@ def _of_one_training(scored: Scored, metric: str, ratio: float | None = None) ->
 
 
 def _of_constant_calls(scored: Scored, metric: str, ratio: float | None, value: float) -> Estimate:
-    """Return a metric of repeats of which each calls all images of a class alike, but not each in the same way."""
+    """Return a metric whose variance is zero: each repeat calls all images of a class alike, but repeats may differ."""
     hits = (scored.calls == scored.labels).mean(axis=0)
 
     def share(chosen: np.ndarray) -> Estimate:
@@ -201,7 +201,7 @@ def _of_constant_calls(scored: Scored, metric: str, ratio: float | None, value: 
 
 
 def _of_rates(scored: Scored, metric: str, ratio: float | None, *rates: Estimate) -> Estimate:
-    """Return a metric from sensitivity and specificity."""
+    """Return a metric computed from sensitivity and specificity, with its interval."""
     of_rates = scored.num_negative / scored.num_positive if ratio is None else ratio
 
     def metric_of(sensitivity: float, specificity: float) -> float:
@@ -211,7 +211,7 @@ def _of_rates(scored: Scored, metric: str, ratio: float | None, *rates: Estimate
 
 
 def _limits_of_mean(value: float, variance: Variance, metric: str, scored: Scored) -> tuple[float, float]:
-    """Return Wilson's limits of a mean over repeats, at the number of images that gives its variance."""
+    """Return Wilson's limits of a mean over repeats, at the number of trials that gives this variance."""
     least = LEAST.get(metric, 0.0)
     share, scaled = (value - least) / (1 - least), variance.value / (1 - least) ** 2
     trials = share * (1 - share) / scaled

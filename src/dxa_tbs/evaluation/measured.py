@@ -1,8 +1,8 @@
-"""An experiment on its test images, and each of its metrics with what moves it. Numpy in, numbers out.
+"""An experiment's scores on its test images, and its metrics with the influence of each image. Numpy in, numbers out.
 
-S repeats (seeds) of one experiment score the same N images. In a cross-validation the images lie in K folds, each
-scored by a network of its own; the AUC is then the mean of the folds' AUCs, since scores of different networks are not
-on one scale.
+S repeats (seeds) of one experiment score the same N images. In a cross-validation the images lie in K folds, and each
+fold is scored by its own network. The AUC is then the mean of the folds' AUCs, because scores of different networks are
+not on the same scale.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Scored:
 
     Attributes:
         labels: shape (N,), 0 or 1.
-        patients, folds: shape (N,), integers from 0: who each image is of, which fold it was tested in.
-        scores, calls: shape (S, N).
+        patients: shape (N,), integers from 0, the patient of each image.
+        folds: shape (N,), integers from 0, the fold in which each image was tested.
+        scores, calls: shape (S, N), one row per repeat.
     """
 
     labels: np.ndarray
@@ -50,7 +51,7 @@ class Scored:
 
     @property
     def is_clustered(self) -> bool:
-        """Whether patients have several images."""
+        """Return whether some patient has several images."""
         return int(self.patients.max()) + 1 < len(self.patients)
 
     @property
@@ -73,8 +74,9 @@ class Measured:
     Attributes:
         of_each: shape (S,), its value in each repeat; their mean is the estimate.
         of_trainings: shape (S, K), its value in each repeat and fold.
-        influence: shape (N,), how each image moves the mean; centred within each class (and, for the AUC, each fold).
-        num_groups: in how many parts of a class the influences were centred.
+        influence: shape (N,), each image's contribution to the mean, centred within each class (for the AUC, within
+            each class of each fold).
+        num_groups: number of groups per class within which the influences were centred.
     """
 
     of_each: np.ndarray
@@ -100,9 +102,9 @@ def build_scored(
     Args:
         labels: shape (N,), 0 or 1.
         scores: shape (S, N), of S repeats.
-        patients: shape (N,), any names.
-        threshold: a score at or above it is called positive; one for all, or one per image and repeat, (S, N).
-        folds: shape (N,), any names; None: there is one test set.
+        patients: shape (N,), any identifiers.
+        threshold: scores at or above it are called positive; one value, or one per repeat and image, (S, N).
+        folds: shape (N,), any identifiers; None: one test set.
     """
     _, owner = np.unique(patients, return_inverse=True)
     _, fold = np.unique(np.zeros(len(labels)) if folds is None else folds, return_inverse=True)
@@ -110,37 +112,40 @@ def build_scored(
 
 
 def measure(scored: Scored, metric: str, *, ratio: float | None = None) -> Measured:
-    """Return `auc` (of the scores) or a metric of `rates.RATES` (of the calls); but for accuracy, of both classes.
+    """Return `auc` (from the scores) or a metric of `rates.RATES` (from the calls). All but accuracy need both classes.
 
-    The delta method: a metric of the calls is a function of sensitivity and specificity, which are means over images.
+    Influences on a metric of the calls follow from the delta method: the metric is a function of sensitivity and
+    specificity, which are means over images.
 
     Args:
-        ratio: negatives to one positive where the metric is to hold; None: as in the test set.
+        ratio: negatives per positive in the population of interest; None: as in the test set.
     """
     assert scored.has_both_classes or metric == "accuracy"
     return scored.auc if metric == "auc" else _measure_rate(scored, metric, ratio)
 
 
 def variance_of(measured: Measured, scored: Scored, *, training: bool) -> Variance:
-    """Return the variance of a metric's mean over other patients and, with `training`, over other trainings too."""
+    """Return the variance of a metric's mean over patients; with `training`, over patients and trainings."""
     found = between_patients(measured.influence, scored.labels, scored.patients, num_folds=measured.num_groups)
     return with_training(found, [measured], measured.of_trainings) if training else found
 
 
 def with_training(test: Variance, trained: Sequence[Measured], of_trainings: np.ndarray) -> Variance:
-    """Return the variance over other patients with that of the trainings of one or two experiments added.
+    """Return the variance over patients plus the variance over trainings of one or two experiments.
 
-    Several seeds add s^2 / S. Where s^2 / K of the folds' values is larger than that, it takes its place, since each
-    fold has patients and a training of its own.
+    Several seeds add s^2 / S. If s^2 / K of the folds' values is larger than the resulting sum, it is returned instead:
+    each fold has its own patients and its own training.
 
     Args:
-        of_trainings: shape (S, K), the metric in each repeat and fold; of two experiments, the difference of its means
+        test: the variance over patients.
+        trained: the metric of one experiment, or of the two whose difference is meant.
+        of_trainings: shape (S, K), the metric in each repeat and fold; for two experiments, the difference of its means
             over repeats, (1, K).
 
-    Source of the variance within folds: LeDell et al., Electron J Stat 9:1583 (2015).
+    Source: for the variance within folds, LeDell et al., Electron J Stat 9:1583 (2015).
     """
     found = add_variances(test, *(_between_seeds(one) for one in trained if len(one.of_each) > 1))
-    found = Variance(found.value, min(found.df, test.df))  # or the interval could be narrower than without training
+    found = Variance(found.value, min(found.df, test.df))  # else the interval could be narrower than without training
     of_folds = of_trainings.mean(axis=0)
     if len(of_folds) > 1 and not np.isnan(of_folds).any():
         over_folds = between_trainings(of_folds[:, None])
@@ -154,20 +159,20 @@ def _between_seeds(measured: Measured) -> Variance:
 
 
 def centre_by_class(influence: np.ndarray, labels: np.ndarray) -> None:
-    """Take from each image's influence, in place, the mean of its class, whose size is taken as given."""
+    """Subtract in place the mean influence of each class; class sizes are taken as fixed."""
     for label in np.unique(labels):
         influence[labels == label] -= influence[labels == label].mean()
 
 
 def count_patients(scored: Scored, label: int) -> int:
-    """Return how many patients have an image of a class."""
+    """Return the number of patients with an image of a class."""
     return len(np.unique(scored.patients[scored.labels == label]))
 
 
 def count_misplaced(scored: Scored) -> float:
-    """Return how many patients have an image with one of the other class on its wrong side: of the class with fewer.
+    """Return the number of patients with a misplaced image, in the class that has fewer of them; mean over repeats.
 
-    Ties count; mean over repeats.
+    An image is misplaced if an image of the other class, in the same fold, scores on its wrong side or equally.
     """
     totals = np.zeros(2)
     for scores in scored.scores:

@@ -9,13 +9,13 @@ from sklearn import metrics
 
 
 def binary_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve, NaN where one class is missing; ties between classes count one half.
+    """Return the area under the ROC curve; NaN if a class is missing. Ties between classes count one half.
 
     Args:
         labels: shape (N,), 0 or 1.
         scores: shape (N,), any monotone scale; higher means more likely positive.
 
-    Source: Hanley and McNeil, Radiology 143:29-36 (1982), through scikit-learn.
+    Source: Hanley and McNeil, Radiology 143:29-36 (1982), as implemented in scikit-learn.
     """
     if len(np.unique(labels)) < 2:
         return math.nan
@@ -23,10 +23,10 @@ def binary_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float | int]:
-    """Return counts and metrics with a score at or above `threshold` called positive; NaN where not defined.
+    """Return counts and metrics; scores at or above `threshold` are called positive. Undefined metrics are NaN.
 
-    `auc` is of the scores. `auc_hard` is of the calls, and equals (sensitivity + specificity) / 2: the paper printed
-    it in Table IV and in part of Table III.
+    `auc` is computed from the scores. `auc_hard` is computed from the calls and equals (sensitivity + specificity) / 2;
+    the paper printed it in Table IV and in part of Table III.
 
     Args:
         labels: shape (N,), 0 or 1.
@@ -50,7 +50,7 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) -> 
 
 
 def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the threshold of the highest F1; of several, the one nearest to 0.5. To be chosen on validation alone.
+    """Return the threshold with the highest F1; among equals, the one nearest to 0.5. Use it on validation only.
 
     Args:
         labels: shape (N,), 0 or 1; at least one 1.
@@ -63,8 +63,8 @@ def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def alarms(scores: np.ndarray, *, threshold: float, split: str) -> list[str]:
-    """Return what is suspicious about the scores of a split: constant, or all on one side of the threshold."""
+def score_warnings(scores: np.ndarray, *, threshold: float, split: str) -> list[str]:
+    """Return warnings about the scores of a split: all equal, or all on one side of the threshold."""
     if np.ptp(scores) < 1e-6:
         return [f"constant outputs: every {split} image scores {scores[0]:.6f}: the network has learnt nothing"]
     calls = scores >= threshold

@@ -1,4 +1,4 @@
-"""Metrics of calls: counts, sensitivity and specificity, and what follows from these two. Numpy in, numbers out."""
+"""Metrics of calls, from counts or from sensitivity and specificity. Numpy in, numbers out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TypeAlias
 import numpy as np
 
 PROPORTIONS = ("accuracy", "sensitivity", "specificity")
-METRICS = (*PROPORTIONS, "precision", "f1", "auc_hard", "mcc")  # of counts; auc_hard is balanced accuracy
+METRICS = (*PROPORTIONS, "precision", "f1", "auc_hard", "mcc")  # auc_hard is balanced accuracy
 
 
 def counts(labels: np.ndarray, calls: np.ndarray) -> dict[str, np.ndarray]:
-    """Return tp, fp, tn, fn of each repeat, (S,); labels (N,), calls (S, N)."""
+    """Return tp, fp, tn, fn of each repeat, (S,), for labels (N,) and calls (S, N)."""
     cells = {"tp": calls & (labels == 1), "fp": calls & (labels == 0)}
     cells |= {"tn": ~calls & (labels == 0), "fn": ~calls & (labels == 1)}
     return {name: cell.sum(axis=1).astype(float) for name, cell in cells.items()}
 
 
 def metrics_of_counts(cells: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the metrics of tp, fp, tn, fn, element by element; NaN where one is not defined."""
+    """Return METRICS of tp, fp, tn, fn, element by element; NaN where a metric is not defined."""
     tp, fp, tn, fn = (cells[name] for name in ("tp", "fp", "tn", "fn"))
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
@@ -35,7 +35,7 @@ def metrics_of_counts(cells: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         }
 
 
-# Each function below takes sensitivity, specificity and `ratio`, the number of negatives to one positive.
+# Each function below takes sensitivity, specificity and `ratio`, the number of negatives per positive.
 Rate: TypeAlias = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
@@ -70,16 +70,16 @@ RATES: dict[str, Rate] = {
     "auc_hard": lambda sensitivity, specificity, ratio: (sensitivity + specificity) / 2,
     "mcc": _mcc,
 }
-LEAST = {"mcc": -1.0}  # of all others: 0
-STEP = 1e-6
+LEAST = {"mcc": -1.0}  # smallest possible value of a metric; all others: 0
+STEP = 1e-6  # of the finite differences in `slopes`
 
 
 def slopes(
     metric: str, sensitivity: np.ndarray, specificity: np.ndarray, ratio: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the derivatives of a metric by sensitivity and by specificity, each of their shape.
+    """Return the derivatives of a metric with respect to sensitivity and specificity, each of the inputs' shape.
 
-    Differences over STEP to both sides, or to one side at the ends of [0, 1].
+    Computed by central differences; one-sided at the ends of [0, 1].
     """
     rate = RATES[metric]
     left, right = (np.clip(sensitivity + side * STEP, 0, 1) for side in (-1, 1))

@@ -1,4 +1,4 @@
-"""ROC curves with a band. Numpy in, numbers out."""
+"""ROC curves with confidence bands. Numpy in, numbers out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ GRID = np.linspace(0, 1, 101)  # false positive rates
 
 
 def roc_band(scored: Scored, *, resamples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sensitivity at GRID, mean over repeats and folds, and the bounds of its pointwise 95 % bootstrap band.
+    """Return the sensitivity at GRID, mean over repeats and folds, and the limits of its pointwise 95 % bootstrap band.
 
-    The band is that of these trained networks on other patients.
+    The band holds for these trained networks on other patients.
 
     Args:
-        scored: of both classes, in each fold.
-        resamples: how many times patients are drawn, within class and fold.
+        scored: must have both classes in each fold.
+        resamples: number of bootstrap resamples of the patients, drawn within class and fold.
     """
     weights = draw_patients(scored, resamples=resamples, seed=seed)
     mean, resampled = np.zeros(len(GRID)), np.zeros((resamples, len(GRID)))
@@ -37,7 +37,7 @@ def roc_band(scored: Scored, *, resamples: int, seed: int = 0) -> tuple[np.ndarr
 def draw_patients(scored: Scored, *, resamples: int, seed: int = 0) -> np.ndarray:
     """Return how often each image occurs in each resample, (resamples, N).
 
-    Patients are drawn with all of their images, within fold and class; one with any positive image counts as positive.
+    Patients are drawn with all their images, within fold and class. A patient with any positive image is positive.
     """
     num_patients = int(scored.patients.max()) + 1
     is_positive, fold = np.zeros(num_patients, bool), np.zeros(num_patients, int)
@@ -58,7 +58,7 @@ def _resampled_curves(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
         (weights[:, order] * (labels[order] == kind)).cumsum(axis=1)[:, last_of_ties] for kind in (1, 0)
     )
     curves = np.full((len(weights), len(GRID)), np.nan)
-    for number in np.flatnonzero((positive[:, -1] > 0) & (negative[:, -1] > 0)):  # patients may have both classes
+    for number in np.flatnonzero((positive[:, -1] > 0) & (negative[:, -1] > 0)):  # a class can be missing
         rates = negative[number] / negative[number, -1], positive[number] / positive[number, -1]
         curves[number] = np.interp(GRID, np.append(0, rates[0]), np.append(0, rates[1]))
     return curves

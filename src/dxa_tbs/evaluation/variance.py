@@ -1,8 +1,8 @@
-"""How uncertain a metric is: variances with their degrees of freedom. Numpy in, numbers out.
+"""Variances of metrics, with their degrees of freedom. Numpy in, numbers out.
 
-A metric is close to its expected value plus a sum of small contributions, one per image: the influences. Their squares,
-summed by patient, give the variance over other patients. The spread of the metric over seeds gives the variance over
-other trainings.
+A metric is approximately its expected value plus a sum of small contributions, one per image: the influences. Summed by
+patient and squared, they give the variance over patients. The spread of the metric over seeds gives the variance over
+trainings.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-ROUNDING = 1e-24  # a variance no larger than this is the rounding of a sum that is zero
+ROUNDING = 1e-24  # smaller variances are rounding errors of a sum that is zero
 
 
 @dataclass(frozen=True)
 class Variance:
-    """The variance of an estimate, and its degrees of freedom; NaN where there is too little to judge either by."""
+    """The variance of an estimate and its degrees of freedom; NaN if there are too few data to estimate them."""
 
     value: float
     df: float
@@ -35,9 +35,9 @@ def t_quantile(df: float, confidence: float = CONFIDENCE) -> float:
 
 
 def add_variances(*parts: Variance) -> Variance:
-    """Return the variance of a sum of independent terms; where all are zero, with the first one's degrees of freedom.
+    """Return the variance of a sum of independent terms; if all are zero, with the first term's degrees of freedom.
 
-    Source of the degrees of freedom: Satterthwaite, Biometrics Bulletin 2:110 (1946).
+    Source: for the degrees of freedom, Satterthwaite, Biometrics Bulletin 2:110 (1946).
     """
     parts = tuple(Variance(0.0, part.df) if part.value <= ROUNDING else part for part in parts)
     value = sum(part.value for part in parts)
@@ -49,18 +49,16 @@ def add_variances(*parts: Variance) -> Variance:
 def between_patients(
     influence: np.ndarray, labels: np.ndarray, patients: np.ndarray, *, num_folds: int = 1
 ) -> Variance:
-    """Return the variance over other patients, the sizes of the classes being as they are.
-
-    The images of one patient count as one unit.
+    """Return the variance over patients at fixed class sizes; the images of a patient form one unit.
 
     Args:
         influence: shape (N,), centred within each class (and fold).
         labels: shape (N,), 0 or 1.
-        patients: shape (N,), integers from 0, who each image is of.
-        num_folds: in how many parts the influences were centred.
+        patients: shape (N,), integers from 0, the patient of each image.
+        num_folds: number of groups per class within which the influences were centred.
 
-    Source: DeLong et al., Biometrics 44:837 (1988) with one image per patient; Obuchowski, Biometrics 53:567 (1997)
-    with several, the term for patients with images of both classes included.
+    Sources: with one image per patient, DeLong et al., Biometrics 44:837 (1988); with several, Obuchowski, Biometrics
+    53:567 (1997), including the covariance term of patients with images of both classes.
     """
     num_patients = int(patients.max()) + 1
     parts, sums = [], []
@@ -78,10 +76,10 @@ def between_patients(
 
 
 def between_trainings(values: np.ndarray) -> Variance:
-    """Return the variance that independent trainings add to the mean of a metric: s^2 / S, or within folds s^2 / (S K).
+    """Return the variance that independent trainings add to the mean of a metric: s^2 / (S K), s^2 within folds.
 
     Args:
-        values: shape (S, K), of S seeds, 2 or more, and K folds.
+        values: shape (S, K), the metric for S >= 2 seeds and K folds.
     """
     num_seeds, num_folds = values.shape
     within = float(values.var(axis=0, ddof=1).mean())

@@ -1,7 +1,7 @@
 """The ad hoc networks of the paper (Fig. 3, Table II): convolutional blocks, then fully connected layers.
 
-The four parameter counts of Table II pin down what the paper does not say: three input channels, no padding,
-convolutions with bias, BatchNorm, one output.
+The paper leaves several details open. The four parameter counts of Table II determine them: three input channels, no
+padding, convolutions with bias, BatchNorm, one output.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from dxa_tbs.models import last
+from dxa_tbs.models import fp32_layers
 
 INPUT_CHANNELS = 3
 INPUT_PX = 224
 
 
 def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int], *, num_outputs: int = 1) -> nn.Sequential:
-    """Return a network from images (B, 3, 224, 224) to outputs (B, K), initialised from torch's generator.
+    """Return a network from images (B, 3, 224, 224) to outputs (B, K), initialised by torch's generator.
 
     Args:
-        filters: of each block: 3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling.
-        fc_widths: of the fully connected layers with ReLU, before the one that gives the outputs.
+        filters: filters of each block (3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling).
+        fc_widths: widths of the fully connected layers with ReLU before the last layer.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, side_px = INPUT_CHANNELS, INPUT_PX
@@ -32,12 +32,12 @@ def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int], *, num_outputs
         layers[f"relu{number}"] = nn.ReLU(inplace=True)
         layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels, side_px = width, (side_px - 2) // 2
-    assert side_px >= 1, "checked with the configuration"
+    assert side_px >= 1, "the configuration is checked for this"
     layers["flatten"] = nn.Flatten()
     features = channels * side_px**2
     for number, width in enumerate(fc_widths, start=1):
         layers[f"fc{number}"] = nn.Linear(features, width)
         layers[f"fc_relu{number}"] = nn.ReLU(inplace=True)
         features = width
-    layers["logit"] = last.Linear(features, num_outputs)
+    layers["logit"] = fp32_layers.Linear(features, num_outputs)
     return nn.Sequential(layers)

@@ -1,8 +1,8 @@
-"""The ImageNet networks of approaches 1 and 2: torchvision's, their last layer reshaped (to two outputs in the paper).
+"""The networks of approaches full and head: torchvision's ImageNet networks, two outputs in the paper.
 
-Dropout. The paper puts 0.4 before the reshaped layer. Where torchvision has a dropout of its own in that very place
-(VGG-16, SqueezeNet) the paper's replaces it: two in a row would drop 70 %. Its dropouts further up (AlexNet's two,
-VGG-16's first) stay as ImageNet training had them, at `backbone_dropout`.
+Dropout: the paper puts 0.4 before the reshaped layer. Where torchvision has its own dropout in the same place (VGG-16,
+SqueezeNet), the paper's replaces it, because two in a row would drop 70 %. Torchvision's other dropouts (AlexNet's two,
+VGG-16's first) stay where they are, at `backbone_dropout`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from dxa_tbs.config.choices import Architecture
-from dxa_tbs.models import last
+from dxa_tbs.models import fp32_layers
 
 BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
     Architecture.alexnet: models.alexnet,
@@ -27,10 +27,10 @@ BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout; on the CPU five times as fast, where drawing random numbers takes longer than all the rest of a head.
+    """nn.Dropout, five times as fast on a CPU, where drawing random numbers takes most of the time of a head.
 
-    16 random bits decide on each value, four values to a draw: `p` is met to within 1 / 131072, and what is left is
-    scaled by what was met.
+    Each value is decided by 16 random bits, so that one 64-bit draw serves four values. The effective probability
+    differs from `p` by at most 1 / 131072, and the kept values are scaled by the effective one.
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -39,16 +39,20 @@ class Dropout(nn.Dropout):
         draws = torch.empty((inputs.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: inputs.numel()].as_strided(inputs.shape, torch.empty_like(inputs).stride())
         num_dropped = round(self.p * 65536)
-        kept = (bits >= num_dropped - 32768).view(torch.uint8)  # bytes are turned into floats faster than truth values
+        kept = (bits >= num_dropped - 32768).view(torch.uint8)  # torch converts uint8 to float faster than bool
         return inputs * kept * (65536 / (65536 - num_dropped))
 
 
 def build_pretrained(
     architecture: Architecture, *, dropout: float, backbone_dropout: float, num_outputs: int = 2
 ) -> nn.Module:
-    """Return a network from images (B, 3, H, W) to outputs (B, K), randomly initialised.
+    """Return a randomly initialised network from images (B, 3, H, W) to outputs (B, K).
 
-    The names of its parameters are torchvision's, but for those of the reshaped layer (`last_layer`).
+    Parameters have torchvision's names, except those of the reshaped layer (`last_layer`).
+
+    Args:
+        dropout: probability before the reshaped layer.
+        backbone_dropout: probability of torchvision's other dropouts.
     """
     model: Any = BUILDERS[architecture]()
     if architecture in (Architecture.alexnet, Architecture.vgg16):
@@ -57,46 +61,50 @@ def build_pretrained(
                 model.classifier[position] = Dropout(backbone_dropout)
     if architecture is Architecture.squeezenet:
         model.classifier[0] = Dropout(dropout)
-        model.classifier[1] = _alive_convolution(model.classifier[1].in_channels, num_outputs)
+        model.classifier[1] = _nonnegative_convolution(model.classifier[1].in_channels, num_outputs)
     elif architecture is Architecture.vgg16:
         model.classifier[5] = Dropout(dropout)
-        model.classifier[6] = last.Linear(model.classifier[6].in_features, num_outputs)
+        model.classifier[6] = fp32_layers.Linear(model.classifier[6].in_features, num_outputs)
     elif architecture is Architecture.alexnet:
-        model.classifier[6] = nn.Sequential(Dropout(dropout), last.Linear(model.classifier[6].in_features, num_outputs))
+        model.classifier[6] = nn.Sequential(
+            Dropout(dropout), fp32_layers.Linear(model.classifier[6].in_features, num_outputs)
+        )
     elif architecture is Architecture.resnet18:
-        model.fc = nn.Sequential(Dropout(dropout), last.Linear(model.fc.in_features, num_outputs))
+        model.fc = nn.Sequential(Dropout(dropout), fp32_layers.Linear(model.fc.in_features, num_outputs))
     else:
-        model.classifier = nn.Sequential(Dropout(dropout), last.Linear(model.classifier.in_features, num_outputs))
+        model.classifier = nn.Sequential(
+            Dropout(dropout), fp32_layers.Linear(model.classifier.in_features, num_outputs)
+        )
     return cast(nn.Module, model)
 
 
 def as_chain(model: nn.Module) -> nn.Sequential:
-    """Return the network as one chain of its own layers: the same function, the same parameters, not a copy."""
+    """Return the network as a flat chain of its own layers (not copies), which computes the same function."""
     layers = dict(model.named_children())
     classifier = cast(nn.Sequential, layers.pop("classifier", None) or layers.pop("fc"))
     chain = list(layers.values())
     if isinstance(model, models.DenseNet):
         chain += [nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1)]  # functions in torchvision's forward
-    is_flat_last = isinstance(model, models.SqueezeNet)
+    is_flattened_last = isinstance(model, models.SqueezeNet)  # its last layer is a convolution
     tail = [layer for part in classifier for layer in (part if isinstance(part, nn.Sequential) else [part])]
-    return nn.Sequential(*chain, *(tail if is_flat_last else [nn.Flatten(), *tail]), *([nn.Flatten()] * is_flat_last))
+    return nn.Sequential(*chain, *([*tail, nn.Flatten()] if is_flattened_last else [nn.Flatten(), *tail]))
 
 
 def last_layer(model: nn.Module) -> nn.Module:
-    """Return the reshaped layer, the only one that trains in approach head."""
+    """Return the reshaped layer, the only one trained in approach head."""
     return [layer for layer in as_chain(model) if next(layer.parameters(), None) is not None][-1]
 
 
 def freeze_backbone(model: nn.Module) -> None:
-    """Leave nothing to training but the reshaped layer."""
+    """Freeze all parameters except those of the reshaped layer."""
     model.requires_grad_(False)
     last_layer(model).requires_grad_(True)
 
 
 def cut_at_dropout(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the part whose output is the same in every epoch, and the rest, of a network with a frozen backbone.
+    """Return the two parts of a network with a frozen backbone: one with the same outputs in every epoch, and the rest.
 
-    The cut is before the first dropout that drops anything, at the latest before the reshaped layer.
+    The cut is before the first active dropout, or before the reshaped layer if that is earlier.
     """
     chain, final = as_chain(model), last_layer(model)
     for position, layer in enumerate(chain):
@@ -105,13 +113,13 @@ def cut_at_dropout(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     raise AssertionError("a network has a last layer")
 
 
-def _alive_convolution(in_channels: int, num_outputs: int) -> nn.Conv2d:
-    """Return SqueezeNet's last layer, which a ReLU follows: its inputs are never negative, so neither are its weights.
+def _nonnegative_convolution(in_channels: int, num_outputs: int) -> nn.Conv2d:
+    """Return SqueezeNet's last layer, initialised with nonnegative weights.
 
-    With torchvision's initialisation, of both signs, an output is at times negative everywhere: it gets no gradient,
-    and the network answers 0.5 for good.
+    A ReLU follows this layer, and its inputs are nonnegative. With weights of both signs, as torchvision initialises
+    them, an output can be negative everywhere. It then gets no gradient, and the network answers 0.5 forever.
     """
-    layer = last.Conv2d(in_channels, num_outputs, kernel_size=1)
+    layer = fp32_layers.Conv2d(in_channels, num_outputs, kernel_size=1)
     with torch.no_grad():
         layer.weight.normal_(0.0, 0.01).abs_()
         assert layer.bias is not None

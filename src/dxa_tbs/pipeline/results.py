@@ -16,7 +16,7 @@ from dxa_tbs.config.choices import Fit
 from dxa_tbs.config.kinds import kind_of, resolve
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.window import crop_corner
-from dxa_tbs.evaluation.metrics import alarms, best_f1_threshold, binary_metrics
+from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics, score_warnings
 from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.runs.files import ERRORS, ERRORS_CSV, FIGURES, write_csv
 from dxa_tbs.runs.records import COLUMNS, read_history, read_metrics, read_predictions, read_split
@@ -106,7 +106,7 @@ def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> d
     thresholds = {"fixed": fixed, "val_f1": best_f1_threshold(*parts["val"]) if val_f1 is None else val_f1}
     results: dict[str, Any] = {"thresholds": thresholds, "threshold_of": THRESHOLD_OF}
     for name, (labels, scores) in sorted(parts.items(), reverse=True):
-        for text in alarms(scores, threshold=fixed, split=name):
+        for text in score_warnings(scores, threshold=fixed, split=name):
             log.warning(text)
         results[name] = {f"at_{rule}": binary_metrics(labels, scores, value) for rule, value in thresholds.items()}
     at_fixed = results["test"]["at_fixed"]

@@ -22,7 +22,7 @@ from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
 from dxa_tbs.pipeline.prepare import ImageSet
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import Samples
-from dxa_tbs.training.device import measure_gpu_memory, peak_memory_mib, synchronise
+from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
 from dxa_tbs.training.process import set_up_process
@@ -117,7 +117,7 @@ def new_network(config: Config, *, trained: Path | None = None, on_progress: OnP
     """
     device, precision = set_up_process(config.trainer.device, config.trainer.precision, seed=config.seed)
     network = build_network(config, device=device, precision=precision, trained=trained, on_progress=on_progress)
-    measure_gpu_memory(device)
+    reset_peak_gpu_memory(device)
     return network
 
 

@@ -1,4 +1,4 @@
-"""Where a run computes, how exactly, and what to write down of it."""
+"""The device of a run: choosing it, placing data on it, measuring its memory, and describing it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is the first GPU if there is one.
+    """Return the device of that name; `auto` is the first GPU, or the CPU if there is no GPU.
 
     Raises:
-        Refusal: there is no such device here.
+        Refusal: the device does not exist, or this build of torch does not support it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,15 +43,15 @@ def choose_device(name: str) -> torch.device:
             f"trainer.device={name}: this build of torch has no code for {torch.cuda.get_device_name(device)} (compute "
             f"capability {capability[0]}.{capability[1]}): install an older build (README, GPU), or use cpu"
         )
-    torch.cuda.set_device(device)  # where streams and graphs are made
+    torch.cuda.set_device(device)  # streams and graphs are created on the current device
     return device
 
 
 def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Return whether code built for `architectures` (sm_86: machine code, compute_90: portable) runs on a GPU.
+    """Return whether code built for `architectures` runs on a GPU of this compute capability.
 
-    Machine code runs on later GPUs of the same major version, portable code on all later ones. Names of another kind
-    (AMD's gfx90a) are left for torch to judge.
+    Machine code (sm_86) runs on GPUs of the same major version and the same or a later minor version, portable code
+    (compute_90) on all later GPUs. If no name is of these kinds (AMD's gfx90a), the answer is yes: torch will decide.
     """
     known = [match for name in architectures if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name))]
     for kind, major, minor in (match.groups() for match in known):
@@ -61,52 +61,52 @@ def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bo
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, up to 2 GB, for what it allocates next (Linux with glibc).
+    """Let this process keep up to 2 GB of freed memory for later allocations (Linux with glibc only).
 
-    Every step allocates the same hundreds of megabytes. Handed back to the system they come again page by page, each
-    zeroed: a quarter of the time of a small network's step.
+    Every step allocates the same hundreds of megabytes. If they went back to the system, it would zero every page again
+    on the next use, which takes a quarter of a small network's step.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library, another system
+    with contextlib.suppress(OSError, AttributeError):  # another C library or system
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def place_inputs(inputs: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return images or features, (M, ...), on the device, or as they are, memory-mapped, where it has no room for them.
+    """Return images or features, (M, ...), on the device, or unchanged in host memory if they do not fit.
 
-    Half of a GPU's free memory is left to the network.
+    They may take up to half of a GPU's free memory; the rest is left to the network.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor does anyone write
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
         tensor = torch.from_numpy(inputs)
     if device.type == "cuda" and inputs.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        log.info("%.1f GB of images or features: more than the GPU has room for, read as needed", inputs.nbytes / 1e9)
+        log.info("%.1f GB of images or features do not fit on the GPU and are read as needed", inputs.nbytes / 1e9)
         return tensor
     return tensor.to(device)
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was given, so that a clock may be read."""
+    """Wait until the device has finished all its work, so that times measured afterwards are right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def measure_memory() -> None:
-    """Let the measurement of peak memory on the host begin anew, where the system lets a process do so."""
+def reset_peak_memory() -> None:
+    """Reset the peak memory of this process on the host, if the system supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure_gpu_memory(device: torch.device) -> None:
-    """Let the measurement of peak memory on a GPU begin anew."""
+def reset_peak_gpu_memory(device: torch.device) -> None:
+    """Reset the peak memory of this process on a GPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_mib(device: torch.device) -> dict[str, int | None]:
-    """Return the most memory this process has held since measuring began: on the host (Linux), and on the GPU."""
+    """Return the peak memory of this process since the last reset, on the host (Linux only) and on the GPU."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

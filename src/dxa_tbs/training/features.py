@@ -1,4 +1,4 @@
-"""What the frozen part of a network makes of each image: computed once, kept on disk."""
+"""Features: the outputs of a network's frozen part for each image, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ def frozen_features(
     known: Mapping[str, np.ndarray] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[np.ndarray, bool]:
-    """Return the features of every image, memory-mapped, and whether the cache had them.
+    """Return the memory-mapped features of all images, and whether they came from the cache.
 
     Args:
-        stem: the frozen part, which makes (N, C) or (N, C, H, W) of images.
+        stem: the frozen part; its outputs are (N, C) or (N, C, H, W).
         pixels: uint8 (N, H, W).
-        sha256: of the pixels of each image; with the stem, its weights and the normalisation they are the cache's key.
+        sha256: of the pixels of each image. The cache key consists of these, the stem with its weights, the
+            normalisation, and the torch version, device type and precision that computed the features.
 
         known: features of some of the images, by their SHA-256, from an earlier call with the same stem.
 
     Returns:
-        (N, C), or (N, H, W, C): maps are stored with their channels last; float32, or the bits of bfloat16 as int16.
-        `feature_maps` undoes both.
+        Shape (N, C), or (N, H, W, C) for maps, which are stored with their channels last; float32, or bfloat16 with its
+        bits stored as int16. `feature_maps` reverses both.
 
     Raises:
-        Refusal: the disk has no room.
+        Refusal: the disk has too little space.
     """
     stem = stem.eval()
 
@@ -65,7 +66,7 @@ def frozen_features(
 
 
 def feature_maps(stored: torch.Tensor) -> torch.Tensor:
-    """Return stored features as the network's later part takes them: (B, C) or (B, C, H, W)."""
+    """Return stored features in the form that the rest of the network takes: (B, C) or (B, C, H, W)."""
     features = stored.view(torch.bfloat16) if stored.dtype == torch.int16 else stored
     return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
@@ -79,6 +80,7 @@ def _compute(stem: nn.Module, batch: torch.Tensor, normalise: Normalisation, pre
 
 def _to_stored(features: torch.Tensor) -> np.ndarray:
     features = features.permute(0, 2, 3, 1) if features.ndim == 4 else features
+    # numpy has no bfloat16
     return (features.view(torch.int16) if features.dtype == torch.bfloat16 else features).cpu().numpy()
 
 
@@ -114,23 +116,23 @@ def _write(
 
 
 def _create(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
-    _require_room(folder, int(np.prod(shape)) * dtype.itemsize)
+    _require_space(folder, int(np.prod(shape)) * dtype.itemsize)
     return np.lib.format.open_memmap(folder / "features.npy", "w+", dtype, shape)
 
 
-def _require_room(folder: Path, num_bytes: int) -> None:
+def _require_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise Refusal(
-            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: name "
-            "another folder, or give approach.cache_features=false"
+            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free: "
+            "name another folder, or give approach.cache_features=false"
         )
 
 
 def _recipe(
     stem: nn.Module, sha256: Sequence[str], normalise: Normalisation, precision: Precision
 ) -> dict[str, object]:
-    weights = hashlib.sha256(repr(stem).encode())
+    weights = hashlib.sha256(repr(stem).encode())  # renaming a layer class changes the key of users' caches
     for tensor in stem.state_dict().values():
         weights.update(tensor.cpu().contiguous().numpy().tobytes())
     return {

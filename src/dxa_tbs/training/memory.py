@@ -1,4 +1,4 @@
-"""What to do when a GPU has too little memory: fewer images at once, or one line that says so."""
+"""Handling GPUs with too little memory: compute fewer images at once, or refuse in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def refusing_for_memory(text: str) -> Iterator[None]:
-    """Turn an out-of-memory error into a refusal."""
+    """Turn an out-of-memory error within the block into a refusal with this text."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -28,23 +28,23 @@ def refusing_for_memory(text: str) -> Iterator[None]:
 
 
 def with_fewer_at_once(compute: Callable[[int], T], size: int) -> T:
-    """Return compute(size), or with half as many images at once, and half again, until the GPU has room for them.
+    """Return compute(size), halving the number of images `size` until the GPU has enough memory.
 
     Raises:
-        torch.OutOfMemoryError: it has no room for one.
+        torch.OutOfMemoryError: there is too little memory for a single image.
     """
     while size > 1:
         try:
             return compute(size)
         except torch.OutOfMemoryError:
-            log.debug("no memory for %d images at once: %d", size, size // 2)
-        size //= 2  # outside the handler, where the error would still hold the tensors of its frames
+            log.debug("no memory for %d images at once: trying %d", size, size // 2)
+        size //= 2  # outside the handler: within it, the error still holds the tensors of its frames
         release_memory()
     return compute(size)
 
 
 def release_memory() -> None:
-    """Give back what earlier runs of this process left on its GPUs."""
+    """Free the GPU memory that earlier runs in this process still hold."""
     if torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dxa_tbs.config.choices import Precision
-from dxa_tbs.training.device import choose_device, keep_freed_memory, measure_memory
+from dxa_tbs.training.device import choose_device, keep_freed_memory, reset_peak_memory
 from dxa_tbs.training.memory import release_memory
 from dxa_tbs.training.precision import choose_precision, compute_exactly
 
@@ -23,7 +23,7 @@ def set_up_process(device: str, precision: Precision, *, seed: int) -> tuple[tor
     Raises:
         Refusal: there is no such device, or it does not compute in this precision.
     """
-    measure_memory()
+    reset_peak_memory()
     release_memory()
     chosen = choose_device(device)
     in_precision = choose_precision(precision, chosen)

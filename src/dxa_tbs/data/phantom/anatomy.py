@@ -1,7 +1,7 @@
-"""Areal bone density of T12 to L5, ribs and pelvis in g/cm2, and where each vertebral body lies.
+"""Areal bone density of T12 to L5, ribs and pelvis in g/cm2, and the position of each vertebral body.
 
-Shapes were drawn after published DXA frames; sizes come from `population`. Numbers in formulas are densities relative
-to the patient's BMD, lengths in mm, or fractions of a body's width and height.
+Shapes follow published DXA frames; sizes come from `population`. Numbers in formulas are densities relative to the
+patient's BMD, lengths in mm, or fractions of a body's width and height.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 
 from dxa_tbs.data.phantom.population import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, LEVELS, SPACING_MM, Spine
 
-POSTERIOR_CONTRAST = 0.45  # of cortices, pedicles, facets and processes against the body; set by eye
+POSTERIOR_CONTRAST = 0.45  # of cortices, pedicles, facets and processes relative to the body; set by eye
 Y_MM, X_MM = (SPACING_MM * grid for grid in np.mgrid[0:FRAME_HEIGHT_PX, 0:FRAME_WIDTH_PX].astype(np.float32))
 
 
 @dataclass(frozen=True)
 class Body:
-    """One vertebral body on its window of the frame.
+    """A vertebral body in its window of the frame.
 
     Attributes:
         window: rows and columns of the frame.
-        weight: 0 outside to 1 inside, shape of the window; its edge is about a pixel wide.
-        interior: True well inside the end plates and cortices, where texture is measured.
+        weight: 0 outside, 1 inside, with an edge about a pixel wide; shape of the window.
+        interior: True well inside the end plates and cortices, where texture is measured; shape of the window.
     """
 
     window: tuple[slice, slice]
@@ -32,7 +32,7 @@ class Body:
 
 
 def draw_spine(spine: Spine, *, bmd_g_cm2: float, rng: np.random.Generator) -> tuple[np.ndarray, list[Body]]:
-    """Return the areal density without texture, float32 (280, 300) in g/cm2, and the bodies from T12 to L5."""
+    """Return the areal density without texture, float32 (280, 300) in g/cm2, and the bodies, T12 to L5."""
     density = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.float32)
     bodies = []
     for level in range(len(LEVELS)):
@@ -44,17 +44,17 @@ def draw_spine(spine: Spine, *, bmd_g_cm2: float, rng: np.random.Generator) -> t
 
 
 def soft_step(distance: np.ndarray, width: float) -> np.ndarray:
-    """Return 0 far below zero, 1 far above, rising over about 2 x `width`."""
+    """Return a smooth step from 0 to 1 at distance zero, about 2 x `width` wide."""
     return np.asarray(0.5 * (1 + np.tanh(distance / width)))
 
 
 def ellipse(u: np.ndarray, v: np.ndarray, *, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
-    """Return the distance from `centre` in units of the radii: below 1 inside."""
+    """Return the distance from `centre` in units of the radii; below 1 inside the ellipse."""
     return np.hypot((u - centre[0]) / radii[0], (v - centre[1]) / radii[1])
 
 
 def _draw_vertebra(spine: Spine, level: int) -> tuple[Body, np.ndarray]:
-    """Return the body and its relative density, posterior elements included, on the body's window."""
+    """Return the body, and the relative density with posterior elements in the body's window."""
     width, height = float(spine.widths_mm[level]), float(spine.heights_mm[level])
     window, u, v = _body_axes(spine, level)
     half_height = height / 2 - 0.9 * (1 - np.clip((u / (width / 2)) ** 2, 0, 1))  # biconcave end plates
@@ -72,7 +72,7 @@ def _draw_vertebra(spine: Spine, level: int) -> tuple[Body, np.ndarray]:
 
 
 def _body_axes(spine: Spine, level: int) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Return the window that holds the vertebra, and mm across (u) and along (v) it, tilted as the column runs."""
+    """Return the window of the vertebra, and coordinates in mm across (u) and along (v) the tilted spine."""
     x, y = spine.x_mm[level], spine.y_mm[level]
     width, height = spine.widths_mm[level], spine.heights_mm[level]
     rows = _pixels(y - 1.05 * height, y + 1.15 * height, FRAME_HEIGHT_PX)
@@ -85,7 +85,7 @@ def _body_axes(spine: Spine, level: int) -> tuple[tuple[slice, slice], np.ndarra
 
 
 def _posterior_elements(u: np.ndarray, v: np.ndarray, body: np.ndarray, *, spine: Spine, level: int) -> np.ndarray:
-    """Everything behind the body: it fills the disc gaps and crosses the body in projection."""
+    """Return the relative density of everything behind the body; it fills the disc gaps and overlaps the body."""
     width, height, s = float(spine.widths_mm[level]), float(spine.heights_mm[level]), spine.scale
     gap = soft_step(0.40 * width - np.abs(u), 2.2) * soft_step(0.80 * height - np.abs(v - 0.10 * height), 2.5)
     relative: np.ndarray = 0.40 * (1 - body) * gap  # posterior wall, laminae and facets seen between the bodies
@@ -108,7 +108,7 @@ def _posterior_elements(u: np.ndarray, v: np.ndarray, body: np.ndarray, *, spine
 
 
 def _ribs(spine: Spine) -> np.ndarray:
-    """The twelfth ribs, falling away from T12."""
+    """Return the relative density of the twelfth ribs, which descend from T12."""
     relative: np.ndarray = np.zeros_like(X_MM)
     for side in (-1, 1):
         lateral = side * (X_MM - np.float32(spine.x_mm[0]))
@@ -118,7 +118,7 @@ def _ribs(spine: Spine) -> np.ndarray:
 
 
 def _pelvis(spine: Spine, rng: np.random.Generator) -> np.ndarray:
-    """Iliac crests and sacral ala, beside and below L4."""
+    """Return the relative density of iliac crests and sacral ala, beside and below L4."""
     relative: np.ndarray = np.zeros_like(X_MM)
     for side in (-1, 1):
         x = np.float32(spine.x_mm[4] + side * rng.normal(92, 4))
@@ -133,7 +133,7 @@ def _ridge(distance: np.ndarray, *, at: float | np.ndarray, width: float) -> np.
 
 
 def _rounded_box(beyond_x: np.ndarray, beyond_y: np.ndarray, *, corner_mm: float) -> np.ndarray:
-    """Return the signed distance to the edge of a box with round corners: positive inside."""
+    """Return the signed distance to the edge of a box with round corners; positive inside."""
     x, y = beyond_x + corner_mm, beyond_y + corner_mm
     outside = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0)
     return np.asarray(corner_mm - outside)

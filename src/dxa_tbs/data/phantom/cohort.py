@@ -1,4 +1,4 @@
-"""The phantom's patients as a cohort, and the cohort as a hospital would hand it over."""
+"""A cohort of phantom patients, and its export as PNG files and a table, in the form hospitals provide."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dxa_tbs.data.phantom.population import recorded_tbs
 from dxa_tbs.data.phantom.render import Candidate, read_frame
 from dxa_tbs.errors import Refusal
 
-SCANNER = "phantom"  # stands in the table, so that an exported cohort is still known to be synthetic
-GIVE_UP_AFTER = 100  # candidates per wanted patient
+SCANNER = "phantom"  # value of the column scanner, which marks an exported cohort as synthetic
+GIVE_UP_AFTER = 100  # candidates per requested patient
 
 
 def phantom_cohort(
@@ -31,15 +31,20 @@ def phantom_cohort(
     thickness_sd_cm: float,
     **_: object,
 ) -> pd.DataFrame:
-    """Return the cohort's table (columns: see `dxa_tbs.data.cohort`) without rendering any image.
+    """Return the table of a cohort (columns: see `dxa_tbs.data.cohort`) without rendering images.
 
-    Candidates come in the order of their index; each is taken until its class is full.
+    Candidates are taken in the order of their index until each class is full.
 
     Args:
-        label: TBS to class, as `dxa_tbs.data.labels.label_tbs`.
+        seed: of the cohort.
+        num_normal, num_degraded: numbers of patients.
+        label: maps TBS to class, as `dxa_tbs.data.labels.label_tbs` does.
+        has_signal: whether recorded TBS and image belong to the same patient.
+        tbs_reader_sd: standard deviation of the recorded TBS around the true one.
+        psf_cv, thickness_sd_cm: see conf/dataset/phantom.yaml.
 
     Raises:
-        Refusal: a class is so rare under `label` that it cannot be filled.
+        Refusal: a class is too rare under `label` to be filled.
     """
     missing = [num_normal, num_degraded]
     rows = []
@@ -72,13 +77,13 @@ def phantom_cohort(
     if any(missing):
         raise Refusal(
             f"labels: {missing[0]} Normal and {missing[1]} Degraded phantom patients could not be found among "
-            f"{num_candidates}: bring labels.degraded_max_tbs nearer to 1.2"
+            f"{num_candidates}: set labels.degraded_max_tbs closer to 1.2"
         )
     return pd.DataFrame(rows)
 
 
 def export_cohort(table: pd.DataFrame, folder: Path) -> Path:
-    """Write every frame as an 8-bit PNG below `folder`, and cohort.csv beside them; return the CSV's path."""
+    """Write all frames as 8-bit PNG files to `folder`/images and the table to `folder`/cohort.csv; return its path."""
     images = folder / "images"
     images.mkdir(parents=True)
     table = table.assign(path=[f"images/{image_id}.png" for image_id in table["image_id"]])

@@ -1,4 +1,4 @@
-"""One patient to one frame, and the random streams that keep patients, images and records apart."""
+"""Renders a patient's frame, with separate random streams for patient, pixels and record."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dxa_tbs.data.phantom.anatomy import Body, draw_spine
 from dxa_tbs.data.phantom.population import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, LEVELS, Patient, sample_patient
 from dxa_tbs.data.phantom.texture import AMPLITUDE_G_CM2, FIELD_PX, exponent_for, power_law_field
 
-VERSION = 1  # raise when a change moves a pixel: cached images then count as stale
+VERSION = 1  # raise when pixel values change, so that cached images are rendered again
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Names one patient of one cohort; two equal candidates have the same frame.
+    """Identifies a patient of a cohort; equal candidates have equal frames.
 
     Attributes:
         seed: of the cohort.
-        index: number of the patient in the cohort's endless queue.
+        index: of the patient in the cohort's unlimited sequence of patients.
         psf_cv, thickness_sd_cm: see conf/dataset/phantom.yaml.
     """
 
@@ -31,7 +31,7 @@ class Candidate:
     thickness_sd_cm: float
 
     def stream(self, name: str) -> np.random.Generator:
-        """Return the patient's own stream of random numbers for one purpose; the purposes never disturb each other."""
+        """Return the patient's random generator for a purpose: patient, pixels or record; they are independent."""
         purpose = ("patient", "pixels", "record").index(name)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.index, purpose)))
 
@@ -47,22 +47,23 @@ def read_frame(candidate: Candidate) -> np.ndarray:
 def render(
     patient: Patient, rng: np.random.Generator, *, exponent_of: Callable[[float], float] = exponent_for
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame, uint8 (280, 300), and a map of the same shape: 1 to 4 well inside L1 to L4, else 0.
+    """Return the frame, uint8 (280, 300), and a map of the same shape with 1 to 4 well inside L1 to L4, else 0.
 
     Args:
-        exponent_of: TBS to the exponent of the texture; another one than the calibrated serves to calibrate.
+        exponent_of: maps TBS to the exponent of the texture; the calibration script passes its own.
     """
     density, bodies = draw_spine(patient.spine, bmd_g_cm2=patient.bmd_g_cm2, rng=rng)
     for body, tbs in zip(bodies, patient.level_tbs, strict=True):
         _add_texture(density, body, exponent=exponent_of(tbs), gain=patient.texture_gain, rng=rng)
-    seen = scanner.scan(density, thickness_cm=patient.thickness_cm, psf_gain=patient.psf_gain, rng=rng)
+    detected = scanner.scan(density, thickness_cm=patient.thickness_cm, psf_gain=patient.psf_gain, rng=rng)
     interior = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.uint8)
     for number in range(1, len(LEVELS) - 1):
         interior[bodies[number].window][bodies[number].interior] = number
-    return scanner.display(seen, gain=patient.display_gain, offset=patient.display_offset), interior
+    return scanner.display(detected, gain=patient.display_gain, offset=patient.display_offset), interior
 
 
 def _add_texture(density: np.ndarray, body: Body, *, exponent: float, gain: float, rng: np.random.Generator) -> None:
+    """Add a patch of texture to the density in place, weighted by the body."""
     field = np.float32(AMPLITUDE_G_CM2 * gain) * power_law_field(rng, exponent)
     rows, columns = body.window
     middle = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2

@@ -1,4 +1,4 @@
-"""Last layers with fp32 outputs, whatever the precision around them: scores of bf16 would be full of ties."""
+"""Last layers whose outputs are fp32 even under autocast: scores in bf16 would have many ties."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Linear(nn.Linear):
-    """nn.Linear, computed in fp32."""
+    """nn.Linear computed in fp32."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast(inputs.device.type, enabled=False):
@@ -15,7 +15,7 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d with outputs in fp32, for what averages them."""
+    """nn.Conv2d with fp32 outputs, so that the pooling after it averages in fp32."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return super().forward(inputs).to(self.weight.dtype)
