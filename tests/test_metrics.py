@@ -76,8 +76,6 @@ def test_the_threshold_nearest_to_one_half_wins_a_tie() -> None:
 
 def test_constant_and_one_class_scores_give_a_warning() -> None:
     assert "constant outputs" in score_warnings(np.full(9, 0.3), threshold=0.5, split="val")[0]
-    assert "every test image is called Normal" in score_warnings(np.linspace(0, 0.4, 9), threshold=0.5, split="test")[0]
-    assert (
-        "every test image is called Degraded" in score_warnings(np.linspace(0.6, 1, 9), threshold=0.5, split="test")[0]
-    )
+    for scores, name in ((np.linspace(0, 0.4, 9), "Normal"), (np.linspace(0.6, 1, 9), "Degraded")):
+        assert f"every test image is called {name}" in score_warnings(scores, threshold=0.5, split="test")[0]
     assert score_warnings(SCORES, threshold=0.5, split="test") == []

@@ -88,6 +88,7 @@ def add_three_settings(root: Path) -> None:
     shutil.copytree(conf_dir(), root / "conf")
     insert_after(root, r"\nclass TrainerConfig:\n", "    warmup_epochs: int = MISSING\n")
     insert_after(root, r"\nclass AdhocConfig\(ModelConfig\):\n", "    activation: str = MISSING\n")
+    insert_after(root, r"\ndef build_adhoc\(", "activation: str, ")
     insert_after(root, r"\nclass DatasetConfig:\n", "    view: str | None = MISSING\n")
     insert_after(root, r"\ntrainer:\n", "  warmup_epochs: 0\n")
     for pattern, line in (("model/model[1-4].yaml", "activation: relu\n"), ("dataset/*.yaml", "view: null\n")):
