@@ -94,13 +94,17 @@ def _write(
     compute: Callable[[torch.Tensor], np.ndarray],
     on_progress: OnProgress,
 ) -> None:
-    """Write features.npy: known features as they are, those of the other images computed in batches."""
+    """Write features.npy: known features as they are, those of the other images computed in batches.
+
+    The last batch is filled up: an image has the same features bit for bit, whichever others it comes with.
+    """
     new = np.array([row for row, digest in enumerate(sha256) if digest not in known], int)
     size = EVAL_BATCH_SIZE[device.type]
     stored = None
     for start in range(0, len(new), size):
         rows = new[start : start + size]
-        features = compute(torch.from_numpy(np.array(pixels[rows])).to(device))
+        filled = np.resize(rows, size)
+        features = compute(torch.from_numpy(pixels[filled]).to(device))[: len(rows)]
         if stored is None:
             stored = _create(folder, (len(sha256), *features.shape[1:]), features.dtype)
         stored[rows] = features
