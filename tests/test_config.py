@@ -22,7 +22,7 @@ from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.prepare import SPLIT_COLUMNS, USUAL_SUBGROUPS
 from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
-from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
+from dxa_tbs.report.patients import NO_SUBGROUPS, RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")

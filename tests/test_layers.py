@@ -66,7 +66,7 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
         "pipeline.experiment",
         "report.build",
         "runs.folder",
-        "report.tables",
+        "report.numbers.results",
         "evaluation.metrics",
     ],
 )

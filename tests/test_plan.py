@@ -15,8 +15,8 @@ from dxa_tbs import plan as entry
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.comparisons import Comparison
 from dxa_tbs.report.build import Made, make_documents
-from dxa_tbs.report.gather import find_experiments
-from dxa_tbs.report.primary import _judge
+from dxa_tbs.report.numbers.primary import _judge
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import read_json, write_json
 from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
 

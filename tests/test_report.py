@@ -21,7 +21,7 @@ from test_tables import store_metrics
 from test_verification import add_digests
 
 from dxa_tbs.report.build import make_documents, write_report, write_tables
-from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import read_csv, read_json, write_csv
 
 GOLDEN = Path(__file__).parent / "golden/outputs"

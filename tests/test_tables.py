@@ -18,8 +18,8 @@ from dxa_tbs.config.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_metrics
 from dxa_tbs.report.build import make_documents, write_report, write_tables
-from dxa_tbs.report.gather import find_experiments
-from dxa_tbs.report.marks import marks_of, notes_of
+from dxa_tbs.report.footnotes import marks_of, notes_of
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import gather_experiments, read_run
 from dxa_tbs.runs.files import (

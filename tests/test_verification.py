@@ -22,7 +22,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.report.build import make_documents, write_report
-from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import (
     CONFIG_YAML,
     METRICS_JSON,

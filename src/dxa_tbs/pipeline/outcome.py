@@ -112,7 +112,7 @@ def draw(
     is_as_meant: bool,
     tested: int | None,
 ) -> None:
-    from dxa_tbs.report import run_figures  # here: training need not wait for matplotlib
+    from dxa_tbs.report.figures import run_figures  # here: training need not wait for matplotlib
 
     folder, threshold = run_dir / "figures", config.evaluation.threshold
     marks = [run_figures.SYNTHETIC] if data.is_synthetic else []

@@ -8,15 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from dxa_tbs.report import figures, ledger, operating, page, pairs, score_figures, subgroups
 from dxa_tbs.report.documents import Document
-from dxa_tbs.report.gather import Found, find_experiments
-from dxa_tbs.report.marks import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
-from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
-from dxa_tbs.report.primary import Primary, primary_result
+from dxa_tbs.report.figures import paper_figures, score_figures
+from dxa_tbs.report.footnotes import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
+from dxa_tbs.report.numbers import comparisons, operating_points, overview, subgroups
+from dxa_tbs.report.numbers.baselines import (
+    SLOPE,
+    Ground,
+    controls_of_none,
+    find_grounds,
+    sanity_documents,
+    without_sanity,
+)
+from dxa_tbs.report.numbers.paper_tables import comparison_documents, paper_documents
+from dxa_tbs.report.numbers.primary import Primary, primary_result
+from dxa_tbs.report.outputs import Found, find_experiments
+from dxa_tbs.report.page import html
+from dxa_tbs.report.page.verdict import choose, verdict
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import SLOPE, Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
-from dxa_tbs.report.verdict import choose, verdict
 from dxa_tbs.runs.files import write_csv, write_text
 
 PAPERS = (
@@ -63,7 +72,7 @@ def write_report(root: Path, *, prevalence: float | None = None) -> str:
     missing = found.missing + controls_of_none(made.grounds, found.controls) + without_sanity(made.grounds)
     missing += _draw(root / "figures", found.experiments, root, made)
     write_tables(root / "tables", made.documents, missing)
-    page.write_page(
+    html.write_page(
         root,
         made.documents,
         found.experiments,
@@ -91,23 +100,23 @@ def make_documents(found: Found, root: Path, *, prevalence: float | None = None)
     primary = primary_result(root, grounds, banner, left_out=found.missing)
     if SLOPE in primary.runs:
         grounds = [dataclasses.replace(ground, primary_run=primary.runs[0]) for ground in grounds]
-    compared = pairs.comparisons(experiments, primary)
+    compared = comparisons.comparisons(experiments, primary)
     documents = [
         primary.document,
         *paper_documents(experiments, banner),
         *sanity_documents(grounds, banner),
         *comparison_documents(experiments, compared, banner),
-        ledger.overview_document(experiments, banner),
-        operating.operating_document(experiments, prevalence, banner),
-        operating.calibration_document(experiments, banner),
-        operating.reliability_document(experiments, banner),
-        operating.decision_document(experiments, banner),
+        overview.overview_document(experiments, banner),
+        operating_points.operating_document(experiments, prevalence, banner),
+        operating_points.calibration_document(experiments, banner),
+        operating_points.reliability_document(experiments, banner),
+        operating_points.decision_document(experiments, banner),
         subgroups.band_document(experiments, banner),
         subgroups.subgroup_document(experiments, banner),
-        ledger.errors_document(experiments, root, banner),
-        ledger.runs_document(experiments, banner),
-        ledger.data_card(experiments, root, banner),
-        ledger.environment_document(experiments),
+        overview.errors_document(experiments, root, banner),
+        overview.runs_document(experiments, banner),
+        overview.data_card(experiments, root, banner),
+        overview.environment_document(experiments),
     ]
     by_name = {document.name: document for document in documents if document is not None}
     return Made(by_name, primary, grounds, compared, banner)
@@ -141,12 +150,12 @@ def _draw(folder: Path, experiments: Sequence[Experiment], root: Path, made: Mad
     _clear(folder, FIGURES)
     letters = [letter for one in experiments for letter in marks_of(one)]
     marks = [*made.banner, *([legend(letters)] if letters else [])]
-    lacking = figures.copy_run_figures(folder, experiments, root)
-    if not figures.draw_figure_3(folder, experiments, root):
+    lacking = paper_figures.copy_run_figures(folder, experiments, root)
+    if not paper_figures.draw_figure_3(folder, experiments, root):
         lacking.append("Fig. 3: no ad hoc network was run")
-    figures.draw_figure_4(folder, experiments, marks=marks)
-    figures.draw_roc_curves(folder, experiments, marks=marks)
-    figures.draw_forest(folder, experiments, marks=marks)
+    paper_figures.draw_figure_4(folder, experiments, marks=marks)
+    paper_figures.draw_roc_curves(folder, experiments, marks=marks)
+    paper_figures.draw_forest(folder, experiments, marks=marks)
     score_figures.draw_reliability(folder, experiments, made.documents["reliability"].numbers, marks=marks)
     score_figures.draw_decision_curves(folder, experiments, made.documents["decision_curve"].numbers, marks=marks)
     return lacking

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dxa_tbs.evaluation.intervals import Estimate
-from dxa_tbs.report.marks import SUPERSCRIPTS
+from dxa_tbs.report.footnotes import SUPERSCRIPTS
 
 ABSENT = "-"
 

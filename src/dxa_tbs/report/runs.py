@@ -23,7 +23,7 @@ from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.report.paper import is_papers_experiment
-from dxa_tbs.report.people import knows_patients, read_who
+from dxa_tbs.report.patients import knows_patients, read_who
 from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json
 from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
 

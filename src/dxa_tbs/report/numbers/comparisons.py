@@ -11,8 +11,8 @@ import pandas as pd
 
 from dxa_tbs.evaluation.comparisons import compare, holm, needed_t
 from dxa_tbs.report.documents import p_value
-from dxa_tbs.report.marks import title
-from dxa_tbs.report.primary import Primary
+from dxa_tbs.report.footnotes import title
+from dxa_tbs.report.numbers.primary import Primary
 from dxa_tbs.report.runs import Experiment
 
 COMPARED = {"auc": "AUC", "f1": "F1-Score", "accuracy": "Accuracy"}

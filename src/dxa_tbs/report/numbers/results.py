@@ -11,9 +11,9 @@ import pandas as pd
 
 from dxa_tbs.evaluation.intervals import no_interval
 from dxa_tbs.evaluation.rates import counts
-from dxa_tbs.report.against_paper import printed_estimates, subtract_printed
 from dxa_tbs.report.documents import ABSENT
-from dxa_tbs.report.marks import SUPERSCRIPTS, marks_of, time_marks_of
+from dxa_tbs.report.footnotes import SUPERSCRIPTS, marks_of, time_marks_of
+from dxa_tbs.report.numbers.paper_difference import printed_estimates, subtract_printed
 from dxa_tbs.report.paper import TABLE_I, TABLE_II, TABLE_II_PARAMETERS, PrintedRow, ResultsTable, protocol
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.runs.identity import flatten

@@ -14,13 +14,13 @@ import pandas as pd
 
 from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.evaluation.roc import GRID, roc_band
-from dxa_tbs.report.charts import Line, line_chart
-from dxa_tbs.report.checklist import OPEN, checklist_markdown, fill_checklist
 from dxa_tbs.report.documents import Document, number
+from dxa_tbs.report.footnotes import title
 from dxa_tbs.report.history import read_history
-from dxa_tbs.report.ledger import TIMES
-from dxa_tbs.report.marks import title
-from dxa_tbs.report.model_card import card_markdown, card_name, model_card
+from dxa_tbs.report.numbers.overview import TIMES
+from dxa_tbs.report.page.charts import Line, line_chart
+from dxa_tbs.report.page.checklist import OPEN, checklist_markdown, fill_checklist
+from dxa_tbs.report.page.model_card import card_markdown, card_name, model_card
 from dxa_tbs.report.runs import Experiment, Run
 from dxa_tbs.runs.files import write_text
 
@@ -84,7 +84,7 @@ def write_page(
     cards = {card_name(one): model_card(one, documents) for one in chosen}
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html.j2")
+    ).get_template("report.html.j2")
     html = template.render(
         verdicts=verdicts,
         banner=banner,

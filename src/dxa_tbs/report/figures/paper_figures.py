@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from dxa_tbs.evaluation.roc import GRID, roc_band
-from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.marks import title, units_of
+from dxa_tbs.report.figures.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.footnotes import title, units_of
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.runs.files import read_csv

@@ -10,9 +10,9 @@ import pytest
 from test_tables import numbers, rebuild, store_metrics, store_run
 
 from dxa_tbs.report.build import make_documents
-from dxa_tbs.report.checklist import fill_checklist
-from dxa_tbs.report.gather import find_experiments
-from dxa_tbs.report.people import RESULT_COLUMNS, levels, publishable, read_who
+from dxa_tbs.report.outputs import find_experiments
+from dxa_tbs.report.page.checklist import fill_checklist
+from dxa_tbs.report.patients import RESULT_COLUMNS, levels, publishable, read_who
 from dxa_tbs.runs.files import FAILED_JSON, METRICS_JSON, read_csv, read_json, write_csv, write_json
 
 

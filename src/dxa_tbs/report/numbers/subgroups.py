@@ -12,8 +12,8 @@ import pandas as pd
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.report.documents import ABSENT, Document, with_interval
-from dxa_tbs.report.marks import title
-from dxa_tbs.report.people import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
+from dxa_tbs.report.footnotes import title
+from dxa_tbs.report.patients import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
 from dxa_tbs.report.runs import Experiment
 
 HIDDEN = f"no group of fewer than {MIN_PATIENTS} patients, nor any that would show the size of one"

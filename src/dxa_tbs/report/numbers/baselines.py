@@ -21,7 +21,7 @@ from dxa_tbs.evaluation.comparisons import compare, holm, smallest_difference
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.footnotes import title
 from dxa_tbs.report.runs import Experiment
 from dxa_tbs.runs.files import read_csv
 

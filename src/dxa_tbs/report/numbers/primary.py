@@ -15,10 +15,10 @@ from dxa_tbs.evaluation.comparisons import Comparison, compare, smallest_differe
 from dxa_tbs.evaluation.intervals import Estimate
 from dxa_tbs.evaluation.measured import Scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.footnotes import title
+from dxa_tbs.report.numbers.baselines import ALPHA, SLOPE, Ground
+from dxa_tbs.report.numbers.trainings import scope
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground
-from dxa_tbs.report.scope import scope
 from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan
 from dxa_tbs.runs.study_plan import SLOPE as PLANNED_SLOPE
 

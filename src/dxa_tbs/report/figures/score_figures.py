@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dxa_tbs.report.drawing import GREY, PALETTE, new_figure, save
-from dxa_tbs.report.figures import HALVES, MAX_COLUMNS, approaches_of
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.figures.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.figures.paper_figures import HALVES, MAX_COLUMNS, approaches_of
+from dxa_tbs.report.footnotes import title
 from dxa_tbs.report.runs import Experiment
 
 
@@ -20,7 +20,7 @@ def draw_reliability(
     """Draw the observed share of Degraded against the mean score, with counts, a panel per experiment.
 
     Args:
-        bins: the numbers of `operating.reliability_document`.
+        bins: the numbers of `operating_points.reliability_document`.
     """
     shown = [one for one in experiments if not bins.empty and (bins["run"] == one.folder).any()]
     if not shown:
@@ -56,7 +56,7 @@ def draw_decision_curves(
     """Draw net benefit against the risk from which one would act, a panel per approach and test set.
 
     Args:
-        curves: the numbers of `operating.decision_document`.
+        curves: the numbers of `operating_points.decision_document`.
     """
     if curves.empty:
         return

@@ -11,10 +11,10 @@ import pandas as pd
 from dxa_tbs.evaluation.intervals import Estimate
 from dxa_tbs.evaluation.measured import count_patients
 from dxa_tbs.report.documents import between, number, p_value, with_interval
-from dxa_tbs.report.marks import legend, marks_of, title, units_of
+from dxa_tbs.report.footnotes import legend, marks_of, title, units_of
+from dxa_tbs.report.numbers.baselines import ALPHA, SLOPE, Ground, against_slope
+from dxa_tbs.report.numbers.trainings import scope, trainings
 from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import ALPHA, SLOPE, Ground, against_slope
-from dxa_tbs.report.scope import scope, trainings
 
 
 def choose(experiments: Sequence[Experiment]) -> Experiment:
@@ -32,7 +32,7 @@ def verdict(ground: Ground, compared: pd.DataFrame) -> list[str]:
     """Return the sentences for one ground, the most important first.
 
     Args:
-        compared: as `pairs.comparisons` returns it.
+        compared: as `comparisons.comparisons` returns it.
     """
     one = choose(ground.experiments)
     config = one.first.config

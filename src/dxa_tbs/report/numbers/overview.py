@@ -13,10 +13,10 @@ import pandas as pd
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.evaluation.rates import counts, metrics_of_counts
 from dxa_tbs.report.documents import ABSENT, Document, number, with_interval
-from dxa_tbs.report.marks import title
-from dxa_tbs.report.people import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
+from dxa_tbs.report.footnotes import title
+from dxa_tbs.report.numbers.trainings import count_failed, failures, sd_of_auc
+from dxa_tbs.report.patients import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_who
 from dxa_tbs.report.runs import Experiment, Run
-from dxa_tbs.report.scope import count_failed, failures, sd_of_auc
 from dxa_tbs.runs.files import read_csv
 from dxa_tbs.runs.identity import flatten
 from dxa_tbs.verification.seal import is_sealed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dxa_tbs.report.checklist import OPEN, Documents, fill_checklist
 from dxa_tbs.report.documents import with_interval
-from dxa_tbs.report.marks import SYNTHETIC, legend, marks_of, notes_of, title
+from dxa_tbs.report.footnotes import SYNTHETIC, legend, marks_of, notes_of, title
+from dxa_tbs.report.page.checklist import OPEN, Documents, fill_checklist
 from dxa_tbs.report.runs import Experiment
 
 SHOWN = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1-score", "mcc": "MCC"}

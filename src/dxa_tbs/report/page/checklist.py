@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dxa_tbs.report.documents import Document, number
-from dxa_tbs.report.marks import evaluated_run
+from dxa_tbs.report.footnotes import evaluated_run
 from dxa_tbs.report.runs import Experiment
 
 OPEN = "to be completed by the investigator"

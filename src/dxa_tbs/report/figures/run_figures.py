@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
-from dxa_tbs.report.drawing import BLUE, GREY, ORANGE, new_figure, save
+from dxa_tbs.report.figures.drawing import BLUE, GREY, ORANGE, new_figure, save
 from dxa_tbs.report.history import read_history
 
 CLASS_NAMES = ("Normal", "Degraded")

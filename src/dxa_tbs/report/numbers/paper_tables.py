@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dxa_tbs.report import pairs, tables
 from dxa_tbs.report.documents import Document
-from dxa_tbs.report.marks import legend, marks_of, notes_of, time_marks_of, units_of
+from dxa_tbs.report.footnotes import legend, marks_of, notes_of, time_marks_of, units_of
+from dxa_tbs.report.numbers import comparisons, results
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.runs import Experiment
 
@@ -34,23 +34,23 @@ OTHERS_EXPLANATION = (f"Experiments that the paper does not have. {COLUMNS}.", I
 
 def paper_documents(experiments: Sequence[Experiment], banner: Sequence[str]) -> list[Document]:
     """Return Tables I to V, those of which there is a run, and the results of all other experiments."""
-    first, second = tables.table_1(experiments), tables.table_2(experiments)
+    first, second = results.table_1(experiments), results.table_2(experiments)
     heading = "Table I. Number of original and augmented samples for each class: ours (paper)"
-    documents = [Document("table_i", heading, first, tables.print_table_1(first), banner)]
+    documents = [Document("table_i", heading, first, results.print_table_1(first), banner)]
     if second["trainable_parameters"].notna().any():
         heading = "Table II. Ad hoc architectures and hyperparameters (approach 3)"
-        documents.append(Document("table_ii", heading, second, tables.print_table_2(second), []))
+        documents.append(Document("table_ii", heading, second, results.print_table_2(second), []))
     for table in RESULTS:
         chosen = [one for one in experiments if one.approach == table.approach and one.is_papers]
         if chosen:
             name, heading = f"table_{table.number.lower()}", f"Table {table.number}. {table.title}"
-            numbers = tables.results(table, chosen)
+            numbers = results.results(table, chosen)
             notes = [*banner, *_notes(chosen, EXPLANATION)]
-            documents.append(Document(name, heading, numbers, tables.print_results(numbers), notes))
+            documents.append(Document(name, heading, numbers, results.print_results(numbers), notes))
     if others := [one for one in experiments if not one.is_papers]:
-        numbers = tables.other_results(others)
+        numbers = results.other_results(others)
         notes = [*banner, *_notes(others, OTHERS_EXPLANATION)]
-        printed = tables.print_results(numbers)
+        printed = results.print_results(numbers)
         documents.append(Document("other_experiments", "Other experiments", numbers, printed, notes))
     return documents
 
@@ -66,7 +66,7 @@ def _notes(chosen: Sequence[Experiment], explanation: Sequence[str]) -> list[str
 def comparison_documents(
     experiments: Sequence[Experiment], frame: pd.DataFrame, banner: Sequence[str]
 ) -> list[Document]:
-    """Return the matrices of `pairs.comparisons`, one per metric and test set, and the stability over seeds."""
+    """Return the matrices of `comparisons.comparisons`, one per metric and test set, and the stability over seeds."""
     documents = []
     letters = [letter for one in experiments for letter in marks_of(one)]
     sets = list(dict.fromkeys(one.test_set for one in experiments))
@@ -75,21 +75,25 @@ def comparison_documents(
     )
     for test_set in sets if not frame.empty else []:
         part = frame[frame["test_set"] == test_set]
-        for metric, heading in pairs.COMPARED.items() if not part.empty else ():
+        for metric, heading in comparisons.COMPARED.items() if not part.empty else ():
             numbers = part[part["metric"] == metric]
-            notes = [*banner, *pairs.describe_pairs(numbers, units=units_of(experiments)), *apart] + (
+            notes = [*banner, *comparisons.describe_pairs(numbers, units=units_of(experiments)), *apart] + (
                 [legend(letters)] if letters else []
             )
             suffix = f"_{test_set}" if len(sets) > 1 else ""
             title = f"Comparisons: {heading}" + (f", test set {test_set}" if suffix else "")
-            printed = pairs.print_comparisons(part, metric)
+            printed = comparisons.print_comparisons(part, metric)
             documents.append(Document(f"comparison_{metric}{suffix}", title, numbers, printed, notes))
-    stability = pairs.stability(experiments)
+    stability = comparisons.stability(experiments)
     if not stability.empty:
         notes = [*banner, "F1 of the calls; a shared first place counts in parts; SD: sample standard deviation"]
         documents.append(
             Document(
-                "stability", "Stability of the ranking over seeds", stability, pairs.print_stability(stability), notes
+                "stability",
+                "Stability of the ranking over seeds",
+                stability,
+                comparisons.print_stability(stability),
+                notes,
             )
         )
     return documents

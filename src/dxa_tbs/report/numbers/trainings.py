@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dxa_tbs.report.documents import number
-from dxa_tbs.report.marks import units_of
+from dxa_tbs.report.footnotes import units_of
 from dxa_tbs.report.runs import Experiment
 
 FAILED_AUC = 0.55  # a training whose test AUC is no higher has hardly learned, or was tested on few images

@@ -15,7 +15,7 @@ from dxa_tbs.evaluation.decisions import net_benefit
 from dxa_tbs.evaluation.intervals import Estimate, estimate, estimates, no_interval
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.documents import Document, between, number, with_interval
-from dxa_tbs.report.marks import title
+from dxa_tbs.report.footnotes import title
 from dxa_tbs.report.runs import Experiment
 
 DIGITS = 6  # of what iterative fits find: what lies behind depends on the version of the libraries
