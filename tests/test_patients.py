@@ -12,7 +12,7 @@ from test_tables import numbers, rebuild, store_metrics, store_run
 from dxa_tbs.report.build import make_documents
 from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.report.page.checklist import fill_checklist
-from dxa_tbs.report.patients import RESULT_COLUMNS, levels, publishable, read_who
+from dxa_tbs.report.patients import RESULT_COLUMNS, levels, publishable, read_patients
 from dxa_tbs.runs.files import FAILED_JSON, METRICS_JSON, read_csv, read_json, write_csv, write_json
 
 
@@ -54,7 +54,7 @@ def test_a_blank_leaves_a_column_of_numbers_what_it_is_and_truth_values_are_leve
     ages[3] = np.nan
     scanners = np.where(np.arange(242) % 2 == 0, "GE|Lunar", "<Prodigy>")
     add_columns(run_dir, age=ages, treated=np.arange(242) % 3 == 0, scanner=scanners)
-    who = read_who(run_dir)
+    who = read_patients(run_dir)
     assert pd.api.types.is_float_dtype(who["age"])
     text = rebuild(tmp_path)
     groups = numbers(tmp_path, "subgroups")
@@ -111,7 +111,7 @@ def test_controls_stand_with_their_split_alone_each_with_its_own_images(tmp_path
     assert len(found.controls) == 3
     documents = make_documents(found, tmp_path).documents
     rows = documents["sanity"].numbers
-    assert rows["row"].nunique() == 2
+    assert rows["experiment"].nunique() == 2
     assert rows["run"].nunique() == 2
     assert (rows["n"] == 181).all()
 

@@ -1,18 +1,17 @@
-"""What a reader must know of a number before believing it: marks at the numbers, and what each stands for."""
+"""Footnote marks: one letter for each thing to know about a number before relying on it, and the notes below tables."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.paper import protocol
-from dxa_tbs.report.runs import Experiment
 
-SUPERSCRIPTS = str.maketrans("abcdefgh", "ᵃᵇᶜᵈᵉᶠᵍʰ")
 SYNTHETIC = "Synthetic phantom: these results show that the pipeline works, never that a model works on patients."
 PARTLY_SYNTHETIC = (
-    "Marked ᵍ: synthetic phantom; these results show that the pipeline works, never that a model works on patients."
+    "Marked g: synthetic phantom. These results show that the pipeline works, never that a model works on patients."
 )
 MEANINGS = {
     "a": "random initialisation, nothing is pretrained",
@@ -28,7 +27,7 @@ PARTS_OF_A_RUN = 5  # name, dataset, approach, model, seed
 
 
 def marks_of(experiment: Experiment) -> str:
-    """Return the letters of MEANINGS that hold for every number of an experiment."""
+    """Return the letters of MEANINGS that hold for every number of an experiment, in alphabetical order."""
     run = experiment.first
     found = ""
     if run.facts["initialisation"] == "none":
@@ -45,9 +44,20 @@ def marks_of(experiment: Experiment) -> str:
 
 
 def time_marks_of(experiment: Experiment) -> str:
-    """Return the letters for its time."""
+    """Return the letters that hold for an experiment's time of ten epochs."""
     is_theirs = PAPERS_DEVICE in str(experiment.first.environment.get("device"))
     return "".join(sorted(marks_of(experiment) + "e" * (not is_theirs)))
+
+
+def explain(letters: Iterable[str]) -> list[str]:
+    """Return one line that says what the letters stand for; no line if there are no letters."""
+    meanings = [f"{letter} = {MEANINGS[letter]}" for letter in sorted(set(letters))]
+    return [f"Marks: {'; '.join(meanings)}"] if meanings else []
+
+
+def explain_marks(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the line that explains the marks of these experiments, if they have any."""
+    return explain(letter for one in experiments for letter in marks_of(one))
 
 
 def departures(experiment: Experiment) -> list[str]:
@@ -65,37 +75,19 @@ def departures(experiment: Experiment) -> list[str]:
 
 
 def notes_of(experiment: Experiment) -> list[str]:
-    """Return what is to be said below a table of an experiment's runs: departures, and warnings of any run."""
+    """Return the notes on an experiment below a table: departures from the paper, and warnings of any run."""
     notes = (
         [f"not the paper's: {', '.join(others)}"] if experiment.is_papers and (others := departures(experiment)) else []
     )
     if "evaluated_run" in experiment.first.facts:
         notes = [f"evaluates the weights of {evaluated_run(experiment)}"]
     elif not experiment.times_s.size:
-        notes.append("no time of ten epochs (fewer were trained, or frozen features came from the cache)")
+        notes.append("no time of ten epochs: fewer were trained, or the frozen features came from the cache")
     if len({run.environment.get("device") for run in experiment.runs}) > 1:
         notes.append("run on several devices: times are those of the first")
     return notes + list(dict.fromkeys(text for run in experiment.runs for text in run.facts["warnings"]))
 
 
-def legend(letters: Sequence[str]) -> str:
-    """Return what the letters stand for, in one line."""
-    return "; ".join(f"{letter.translate(SUPERSCRIPTS)} {MEANINGS[letter]}" for letter in sorted(set(letters)))
-
-
 def evaluated_run(experiment: Experiment) -> str:
-    """Return the run whose weights are evaluated, from its name on: what stands before says whose machine it is."""
+    """Return the run whose weights are evaluated, without the folders above it, which tell whose machine it was."""
     return "/".join(re.split(r"[\\/]", experiment.first.facts["evaluated_run"].rstrip("\\/"))[-PARTS_OF_A_RUN:])
-
-
-def units_of(experiments: Sequence[Experiment]) -> str:
-    """Return what varies in the intervals: patients, or images where nobody said whose they are."""
-    return "patients" if all(one.knows_patients for one in experiments) else "images"
-
-
-def title(experiment: Experiment) -> str:
-    """Return a short name of an experiment: network, approach, number, test set if there are several, seeds, marks."""
-    name = f"{experiment.model} {experiment.approach}" + (f" ({experiment.number})" if experiment.number > 1 else "")
-    name += f", {experiment.set_name}" if experiment.set_name else ""
-    seeds = f", n={len(experiment.seeds)}" if len(experiment.seeds) > 1 else ""
-    return name + seeds + marks_of(experiment).translate(SUPERSCRIPTS)

@@ -1,4 +1,4 @@
-"""What a folder holds: finished experiments in the paper's order, controls, and why each other run is in neither."""
+"""Contents of an outputs folder: experiments in the paper's order, controls, and why each other run is left out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dxa_tbs.errors import Refusal
+from dxa_tbs.report.experiments import UNREADABLE, Experiment, gather_experiments
 from dxa_tbs.report.paper import RESULTS, is_papers_experiment
-from dxa_tbs.report.runs import Experiment, Run, gather_experiments, read_run
+from dxa_tbs.report.runs import Run, read_run
 from dxa_tbs.runs.files import FAILED_JSON, read_json
 from dxa_tbs.runs.folder import find_runs
 from dxa_tbs.verification.seal import find_damage
 
-FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")  # of absolute paths: they say whose machine it is
+ABSOLUTE_FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Attributes: missing: a line for each run, or experiment of the paper, that is not among the others."""
+    """Experiments and controls of an outputs folder.
+
+    Attributes:
+        missing: a line for each run that is left out, and for each experiment of the paper without a finished run.
+    """
 
     experiments: list[Experiment]
     controls: list[Experiment]
@@ -27,10 +32,10 @@ class Found:
 
 
 def find_experiments(root: Path) -> Found:
-    """Return what `root` holds.
+    """Return the experiments and controls below `root`.
 
     Raises:
-        Refusal: it is no folder, or holds no finished experiment.
+        Refusal: `root` is not a folder, or holds no finished experiment.
     """
     if not root.is_dir():
         raise Refusal(f"{root}: no such folder: give the one that runs were written to (outputs)")
@@ -49,6 +54,11 @@ def find_experiments(root: Path) -> Found:
     return Found(experiments, controls, [*_missing(experiments), *others, *lacking, *unreadable])
 
 
+def without_folders(text: str) -> str:
+    """Return a message without the folders of absolute paths, which tell whose machine it was."""
+    return ABSOLUTE_FOLDERS.sub("", text)
+
+
 def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Return the runs, and a line for each that is damaged."""
     runs, left_out = [], []
@@ -59,8 +69,8 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
             continue
         try:
             run = read_run(root, run_dir)
-            is_papers_experiment(run.config["approach"]["name"], run.config["model"])  # what all tables ask of a run
-        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+            is_papers_experiment(run.config["approach"]["name"], run.config["model"])  # every table asks this
+        except UNREADABLE as error:
             left_out.append(f"cannot be read (of another version; {type(error).__name__}): {name}")
             continue
         runs.append(run)
@@ -68,7 +78,7 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
 
 
 def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Return the experiments, those of the same network and approach numbered."""
+    """Return the experiments with numbers where several have one network and approach, and with names of test sets."""
     seen: dict[tuple[str, str, str], int] = {}
     numbered = []
     names = _set_names(experiments)
@@ -80,7 +90,7 @@ def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
-    """Return a name for each test set: its dataset's, with the set's own digest where a dataset has several."""
+    """Return a name for each test set: that of its dataset, with a digest where one dataset has several."""
     datasets = {one.test_set: str(one.first.config["dataset"]["name"]) for one in experiments}
     if len(datasets) == 1:
         return dict.fromkeys(datasets, "")
@@ -89,10 +99,7 @@ def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
 
 
 def _papers_place(experiment: Experiment) -> tuple[int, str, int, str, str]:
-    """Return where an experiment stands in the paper; other networks follow those of their approach.
-
-    Approaches that the paper does not have come last.
-    """
+    """Return a sort key: the paper's order, then other networks of each approach, then other approaches."""
     approaches = [table.approach for table in RESULTS]
     number, place = len(approaches), 0
     if experiment.approach in approaches:
@@ -103,7 +110,7 @@ def _papers_place(experiment: Experiment) -> tuple[int, str, int, str, str]:
 
 
 def _missing(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the paper's experiments of which there is no run, for each approach."""
+    """Return a line for each approach of the paper that lacks finished experiments."""
     present = {(one.approach, one.model) for one in experiments if one.is_papers}
     lines = []
     for table in RESULTS:
@@ -116,7 +123,7 @@ def _not_finished(root: Path, run_dir: Path, state: str) -> str:
     name = run_dir.relative_to(root).as_posix()
     if state == "failed":
         try:
-            reason = FOLDERS.sub("", read_json(run_dir / FAILED_JSON)["error"])
+            reason = without_folders(read_json(run_dir / FAILED_JSON)["error"])
         except (ValueError, KeyError, TypeError, OSError):
             reason = f"{FAILED_JSON}, which says why, is damaged"
         return f"failed: {name}: {reason}"

@@ -1,4 +1,4 @@
-"""Who the images are of: split.csv, its subgroup columns as numbers or levels, and what may be published of a level."""
+"""Patients of a run: split.csv, the levels of its subgroup columns, and which levels may be published."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import pandas as pd
 
 from dxa_tbs.runs.files import read_csv
 
-MIN_PATIENTS = 10  # fewer say nothing, and could be recognised
+MIN_PATIENTS = 10  # a smaller group says nothing, and its patients could be recognised
 NO_SUBGROUPS = ("image_id", "patient_id", "split", "label", "tbs", "origin", "sha256")
 AGE_EDGES = (50, 60, 70, 80)
-RESULT_COLUMNS = {  # of the report's own; versions up to 0.1.0 let a subgroup be called so
+RESULT_COLUMNS = {  # columns of the report; version 0.1.0 allowed subgroups of these names
     *("score", "tempered", "threshold", "call", "fold", "dataset", "run", "patients", "images", "degraded"),
     *("grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope"),
 }
-FEW = 5  # so many different numbers are codes
+FEW = 5  # up to so many different numbers are codes, not measurements
 
 
 def knows_patients(config: Mapping[str, Any]) -> bool:
-    """Return whether somebody said which images belong to one patient; class folders alone do not."""
+    """Return whether the run knows which images belong to one patient; class folders alone do not tell."""
     return "normal_folder" not in config["dataset"] or config["dataset"]["patient_from"] is not None
 
 
-def read_who(run_dir: Path) -> pd.DataFrame:
-    """Return split.csv; a subgroup column with blanks is of numbers if all else in it is, and truth values are text.
+def read_patients(run_dir: Path) -> pd.DataFrame:
+    """Return split.csv with typed subgroup columns.
 
-    A subgroup that has the name of one of the report's own columns is called `<name> (subgroup)`.
+    A subgroup column is numeric if all of its values are numbers or blanks. Truth values become text. A subgroup named
+    like a column of the report is renamed to `<name> (subgroup)`.
     """
     table = read_csv(run_dir / "split.csv")
     table = table.rename(columns={name: f"{name} (subgroup)" for name in RESULT_COLUMNS})
@@ -45,7 +46,10 @@ def read_who(run_dir: Path) -> pd.DataFrame:
 
 
 def levels(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and members of each level: decades of age, tertiles of numbers, else each value; last, unknown."""
+    """Yield the name of each level and a mask of its members, shape (N,); the last is `unknown`.
+
+    Levels are decades of age, tertiles of other numbers, or the values themselves.
+    """
     if not pd.api.types.is_numeric_dtype(values) or values.nunique() <= FEW:
         for level in sorted(set(values.dropna()) - {""}):
             yield f"{level:g}" if pd.api.types.is_number(level) else str(level), (values == level).to_numpy()
@@ -60,8 +64,11 @@ def levels(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def publishable(patients: Mapping[str, int]) -> list[str]:
-    """Return the levels that may be shown, given the patients of each: none below MIN_PATIENTS, and so many stay hidden
-    that nobody finds a small level as the difference between the whole and the rest."""
+    """Return the levels that may be shown, given the number of patients of each.
+
+    No level below MIN_PATIENTS is shown. Further levels stay hidden until those hidden together reach MIN_PATIENTS, so
+    that nobody can find a small level by subtracting the others from the total.
+    """
     shown = [name for name, count in patients.items() if count >= MIN_PATIENTS]
     while shown and 0 < sum(patients.values()) - sum(patients[name] for name in shown) < MIN_PATIENTS:
         shown.remove(min(shown, key=lambda name: patients[name]))

@@ -1,4 +1,4 @@
-"""What all figures share: paper, colours, and what stands at their foot."""
+"""Canvas, colours, labels and notes that all figures share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#595959"  # of the Okabe-Ito palette: safe for colour-blind readers
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-CHARACTERS_PER_INCH = 16  # of the lines at the foot
+CHARACTERS_PER_INCH = 16  # of the notes at the foot
 STYLE: Any = {"axes.grid": False, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
 
 
@@ -27,7 +27,7 @@ def new_figure(width: float, height: float, *, rows: int = 1, columns: int = 1) 
 
 
 def save(figure: Figure, path: Path, *, marks: Sequence[str]) -> None:
-    """Write `path`.png and `path`.pdf, the same bytes for the same figure; `marks` stand at its foot, one a line."""
+    """Write `path`.png and `path`.pdf, the same bytes for the same figure; `marks` are lines of notes at its foot."""
     if marks:
         width = int(figure.get_size_inches()[0] * CHARACTERS_PER_INCH)
         lines = [line for mark in marks for line in textwrap.wrap(mark, width)]

@@ -1,6 +1,6 @@
 """The figures of one run: learning curve, ROC curve, confusion matrix, augmentation examples.
 
-`marks` are lines for the foot of a figure: what its reader must not overlook.
+`marks` are lines of notes at the foot of a figure.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def draw_frame_and_crop(
     outside: np.ndarray | None,
     marks: Sequence[str],
 ) -> None:
-    """Draw where in a frame the window lies that is cut from it, and the window: frame_and_crop (the paper's Fig. 1).
+    """Draw the window in its frame and the window alone, as frame_and_crop.png (Fig. 1 of the paper).
 
     Args:
         shape: of the frame: height, width.
         crop: uint8 (S, S).
         corner: column and row of the window's upper left pixel in the frame; negative where the frame was padded.
-        outside: the frame, uint8 (H, W), to be shown around the window; None: left blank, since an exported frame of a
-            patient can carry a name there.
+        outside: the frame, uint8 (H, W), shown around the window. None leaves that blank: an exported frame of a
+            patient may show a name there.
     """
     left, top = corner
     figure, (whole, window) = new_figure(7.0, 4.2, columns=2)
@@ -108,11 +108,11 @@ def draw_frame_and_crop(
 
 
 def draw_augmentation(folder: Path, table: pd.DataFrame, pixels: np.ndarray, *, marks: Sequence[str]) -> None:
-    """Draw two training images of each class beside their copies, as augmentation.png; nothing where there are none.
+    """Draw two training images of each class beside their copies, as augmentation.png, if there are copies.
 
     Args:
         table: split.csv.
-        pixels: uint8 (N, H, W), in its order.
+        pixels: uint8 (N, H, W), in the order of `table`.
     """
     families = list(_families(table))
     if not families:

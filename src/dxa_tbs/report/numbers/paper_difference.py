@@ -1,4 +1,4 @@
-"""The paper's printed results with intervals of their own, and the difference of ours from them."""
+"""The paper's printed results with intervals from their counts, and the difference of ours from them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ OF_CLASS = {"tp": 1, "fn": 1, "fp": 0, "tn": 0}
 def printed_estimates(row: PrintedRow) -> dict[str, Estimate]:
     """Return what the paper prints for an experiment, by field, with intervals from its counts of test images.
 
-    How much its one training would differ from another is not known, and not in them. The AUC stands under `auc` if it
-    is of the scores, else under `auc_hard`.
+    The paper trained each network once. Its intervals therefore leave out how much another training would differ. The
+    AUC is under `auc` if it is that of the scores, else under `auc_hard`.
     """
     values = dataclasses.asdict(row)
     printed_auc = values.pop("auc")
@@ -44,12 +44,12 @@ def printed_estimates(row: PrintedRow) -> dict[str, Estimate]:
 
 
 def subtract_printed(metric: str, ours: Estimate, printed: Estimate, labels: np.ndarray, row: PrintedRow) -> Estimate:
-    """Return ours less the paper's with the interval of two independent samples; NaN where they cannot be subtracted.
+    """Return ours minus the paper's with the interval of two independent samples.
 
-    Counts can be where as many images of that class were tested as in the paper.
+    Counts are subtracted only if as many images of that class were tested as in the paper; else the result is NaN.
 
     Args:
-        labels: shape (N,), of our test images.
+        labels: of our test images, shape (N,).
     """
     if metric not in OF_CLASS:
         return subtract_independent(ours, printed)

@@ -1,4 +1,4 @@
-"""The primary result of a study that said first what it asks, or the sentence that none did."""
+"""The primary result: the comparison that a study plan named before the runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
@@ -15,12 +16,17 @@ from dxa_tbs.evaluation.comparisons import Comparison, compare, smallest_differe
 from dxa_tbs.evaluation.intervals import Estimate
 from dxa_tbs.evaluation.measured import Scored
 from dxa_tbs.report.documents import Document, number, p_value, with_interval
-from dxa_tbs.report.footnotes import title
-from dxa_tbs.report.numbers.baselines import ALPHA, SLOPE, Ground
-from dxa_tbs.report.numbers.trainings import scope
-from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.experiments import Experiment
+from dxa_tbs.report.footnotes import explain_marks, marks_of
+from dxa_tbs.report.labels import label
+from dxa_tbs.report.numbers.baselines import ALPHA, SLOPE
+from dxa_tbs.report.numbers.splits import SplitResults
+from dxa_tbs.report.numbers.trainings import what_it_covers
 from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan
 from dxa_tbs.runs.study_plan import SLOPE as PLANNED_SLOPE
+
+if TYPE_CHECKING:
+    from dxa_tbs.report.study import Study  # which holds a Primary
 
 NAMES = {"auc": "AUC", "f1": "F1-score", "accuracy": "accuracy"}
 NO_PLAN = (
@@ -36,11 +42,11 @@ SEVERAL = (
 
 @dataclass(frozen=True)
 class Primary:
-    """What a plan asked and what came out.
+    """Answer to the question that a study plan asked.
 
     Attributes:
         lines: sentences, the most important first.
-        document: the same in numbers; None if it could not be computed.
+        document: the same in numbers; None if the comparison could not be made.
         runs: folders of the first runs of both experiments, or SLOPE, in the plan's order; empty if not both are there.
     """
 
@@ -50,15 +56,21 @@ class Primary:
     metric: str = ""
 
 
+def primary_table(study: Study) -> list[Document]:
+    """Return the primary comparison, if one was planned and could be made."""
+    return [] if study.primary.document is None else [study.primary.document]
+
+
 def primary_result(
-    root: Path, grounds: Sequence[Ground], banner: Sequence[str], *, left_out: Sequence[str] = ()
+    root: Path, splits: Sequence[SplitResults], banner: Sequence[str], *, left_out: Sequence[str] = ()
 ) -> Primary:
     """Return the primary result of the study below `root`.
 
     Args:
-        left_out: a line for each run that is in no table; one of the comparison's makes it another than was planned.
+        left_out: a line for each run that is in no table. If one of them belongs to the comparison, the comparison is
+            not the planned one and is not made.
     """
-    experiments = [one for ground in grounds for one in ground.experiments]
+    experiments = [one for split in splits for one in split.experiments]
     folder = _study_folder(root, experiments)
     try:
         plan = None if folder is None else read_plan(folder)
@@ -66,32 +78,43 @@ def primary_result(
         return Primary([f"The plan of this study cannot be read: {refusal}. Every comparison here is exploratory."])
     if plan is None or folder is None:
         return Primary([SEVERAL if folder is None and any(root.glob(f"*/{FILE}")) else NO_PLAN])
-    controls = [one for ground in grounds for one in ground.controls]
-    kept = _was_stated_first(folder, plan, [*experiments, *controls])
+    controls = [one for split in splits for one in split.controls]
+    stated = _was_stated_first(folder, plan, [*experiments, *controls])
     try:
         first = _find(experiments, plan.first, left_out)
-        ground = next(one for one in grounds if first in one.experiments)
-        second = _second(ground, plan, left_out)
+        split = next(one for one in splits if first in one.experiments)
+        second = _second(split, plan, left_out)
     except LookupError as error:
-        return Primary([f"The primary comparison cannot be made: {error.args[0]}.", *kept])
-    against = second if isinstance(second, Scored) else second.scored
-    found = compare(first.scored, against)[plan.primary_metric]
-    name = SLOPE if isinstance(second, Scored) else title(second)
-    trained = [first] if isinstance(second, Scored) else [first, second]
+        return Primary([f"The primary comparison cannot be made: {error.args[0]}.", *stated])
+    return _compare(plan, first, second, stated, banner)
+
+
+def _compare(
+    plan: StudyPlan, first: Experiment, second: Experiment | Scored, stated: Sequence[str], banner: Sequence[str]
+) -> Primary:
+    """Return the result of a plan whose two sides were found."""
+    is_slope = isinstance(second, Scored)
+    found = compare(first.scored, second if isinstance(second, Scored) else second.scored)[plan.primary_metric]
+    names = {"first": label(first), "second": SLOPE, "first_marks": marks_of(first), "second_marks": ""}
+    trained = [first]
+    if not isinstance(second, Scored):
+        names |= {"second": label(second), "second_marks": marks_of(second)}
+        trained.append(second)
     fewest = min(one.num_trainings for one in trained)
     lines = [
-        _answer(plan, first, name, found, num_trainings=fewest),
-        scope(*trained),
+        _answer(plan, names, found, num_trainings=fewest),
+        what_it_covers(*trained),
         *_fewer_seeds(plan, trained),
-        *kept,
+        *stated,
+        "All other comparisons are exploratory.",
     ]
-    lines.append("All other comparisons are exploratory.")
-    runs = (*(one.folder for one in trained), *([SLOPE] if isinstance(second, Scored) else []))
-    return Primary(lines, _document(plan, first, name, found, [*banner, *lines[1:]]), runs, plan.primary_metric)
+    runs = (*(one.folder for one in trained), *([SLOPE] if is_slope else []))
+    document = _document(plan, names, found, [*banner, *lines[1:], *explain_marks(trained)])
+    return Primary(lines, document, runs, plan.primary_metric)
 
 
 def _study_folder(root: Path, experiments: Sequence[Experiment]) -> Path | None:
-    """Return the folder whose plan counts: the given one, or the only study's below it."""
+    """Return the folder whose plan counts: `root` itself, or the only study below it."""
     if plan_sha256(root) is not None:
         return root
     studies = {one.folder.split("/")[0] for one in experiments}
@@ -99,7 +122,7 @@ def _study_folder(root: Path, experiments: Sequence[Experiment]) -> Path | None:
 
 
 def _find(experiments: Sequence[Experiment], wanted: str, left_out: Sequence[str]) -> Experiment:
-    """Return the experiment that a plan names: approach/model or a run folder, and settings it is to have."""
+    """Return the experiment that a plan names: approach/model or a run folder, followed by settings it must have."""
     name, *settings = wanted.split()
     if lost := [line for line in left_out if f"/{name}/" in f"/{line}/"]:
         raise LookupError(f"a run of {name} is left out ({lost[0]})")
@@ -121,20 +144,20 @@ def _has(one: Experiment, key: str, value: str) -> bool:
         return found == str(yaml.safe_load(value))
 
 
-def _second(ground: Ground, plan: StudyPlan, left_out: Sequence[str]) -> Experiment | Scored:
-    return _slope(ground) if plan.second == PLANNED_SLOPE else _find(ground.experiments, plan.second, left_out)
+def _second(split: SplitResults, plan: StudyPlan, left_out: Sequence[str]) -> Experiment | Scored:
+    return _slope(split) if plan.second == PLANNED_SLOPE else _find(split.experiments, plan.second, left_out)
 
 
-def _slope(ground: Ground) -> Scored:
-    if SLOPE not in ground.baselines:
-        raise LookupError("the baseline on the slope of the variogram is not to be had for this split")
-    return ground.baselines[SLOPE]
+def _slope(split: SplitResults) -> Scored:
+    if SLOPE not in split.baselines:
+        raise LookupError("the baseline on the slope of the variogram is not available for this split")
+    return split.baselines[SLOPE]
 
 
 def _was_stated_first(folder: Path, plan: StudyPlan, experiments: Sequence[Experiment]) -> list[str]:
-    """Return whether each run found this very plan when it started.
+    """Return a sentence on whether each run found this very plan when it started.
 
-    An evaluation of a run's own test images never did: they were scored when it was trained.
+    An evaluation of a run's own test images never counts as planned: the training scored them before.
     """
     sha256 = plan_sha256(folder) or ""
     runs = [run for one in experiments for run in one.runs]
@@ -146,32 +169,34 @@ def _was_stated_first(folder: Path, plan: StudyPlan, experiments: Sequence[Exper
     ]
     named = f"study.yaml, stated {plan.stated}, SHA-256 {sha256[:12]}"
     if not others:
-        return [f"Stated before each of the {len(runs)} runs of this report ({named})."]
+        of_runs = "the one run" if len(runs) == 1 else f"each of the {len(runs)} runs"
+        return [f"Stated before {of_runs} of this report ({named})."]
     return [
-        f"Not stated before all runs: {len(others)} of {len(runs)} were made without this plan, with another, or on "
-        f"test images scored before ({named}), first {others[0]}. The comparison is exploratory, too."
+        f"Not stated before all runs: {len(others)} of {len(runs)} {'was' if len(others) == 1 else 'were'} made "
+        f"without this plan, with another, or on test images scored before ({named}), first {others[0]}. This "
+        "comparison is exploratory too."
     ]
 
 
 def _fewer_seeds(plan: StudyPlan, trained: Sequence[Experiment]) -> list[str]:
     return [
-        f"{title(one)}: {len(one.seeds)} of the {plan.seeds} seeds that the plan states."
+        f"{label(one)}: {len(one.seeds)} of the {plan.seeds} seeds that the plan states."
         for one in trained
         if len(one.seeds) != plan.seeds
     ]
 
 
-def _answer(plan: StudyPlan, first: Experiment, second: str, found: Comparison, *, num_trainings: int) -> str:
+def _answer(plan: StudyPlan, names: dict[str, str], found: Comparison, *, num_trainings: int) -> str:
     difference = with_interval(Estimate(found.difference, found.low, found.high, found.test))
     as_trained = ", as trained" if num_trainings == 1 else ""
     return (
-        f"Primary result: {NAMES[plan.primary_metric]} of {title(first)} less {second}: {difference}, "
+        f"Primary result: {NAMES[plan.primary_metric]} of {names['first']} minus {names['second']}: {difference}, "
         f"{p_value(found.p)} of no difference. {_judge(plan.margin, found)}{as_trained}. Question: {plan.question}"
     )
 
 
 def _judge(margin: float, found: Comparison) -> str:
-    """Return what the interval shows; without a margin, what the test shows, as far as the two differ."""
+    """Return what the interval shows about the margin, or what the test shows if the margin is 0."""
     if math.isnan(found.low):
         return "Cannot be judged"
     if margin == 0:
@@ -187,12 +212,11 @@ def _judge(margin: float, found: Comparison) -> str:
     return "Not shown"
 
 
-def _document(plan: StudyPlan, first: Experiment, second: str, found: Comparison, notes: list[str]) -> Document:
+def _document(plan: StudyPlan, names: dict[str, str], found: Comparison, notes: list[str]) -> Document:
     can_show = math.nan if math.isnan(found.error) else smallest_difference(found.error, found.df)
     row = {
         "metric": plan.primary_metric,
-        "first": title(first),
-        "second": second,
+        **names,
         "difference": found.difference,
         "low": found.low,
         "high": found.high,
@@ -207,7 +231,8 @@ def _document(plan: StudyPlan, first: Experiment, second: str, found: Comparison
     printed = pd.DataFrame(
         [
             {
-                "Primary comparison": f"{title(first)} less {second}",
+                "Primary comparison": f"{names['first']} minus {names['second']}",
+                "Marks": "; ".join(filter(None, (names["first_marks"], names["second_marks"]))),
                 "Metric": NAMES[plan.primary_metric],
                 "Difference": with_interval(Estimate(found.difference, found.low, found.high, "")),
                 "p of no difference": p_value(found.p),

@@ -1,4 +1,4 @@
-"""Where a network errs: by distance of the TBS to the cut, and by the subgroup columns of the cohort's table."""
+"""Where a network errs: by the distance of the TBS from the cut, and by subgroup."""
 
 from __future__ import annotations
 
@@ -12,63 +12,74 @@ import pandas as pd
 from dxa_tbs.evaluation.intervals import Estimate, estimates
 from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.report.documents import ABSENT, Document, with_interval
-from dxa_tbs.report.footnotes import title
+from dxa_tbs.report.experiments import Experiment
+from dxa_tbs.report.footnotes import explain_marks
+from dxa_tbs.report.labels import naming_columns, printed_name
 from dxa_tbs.report.patients import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
-from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.study import Study
 
-HIDDEN = f"no group of fewer than {MIN_PATIENTS} patients, nor any that would show the size of one"
+HIDDEN = f"no group of fewer than {MIN_PATIENTS} patients is shown, nor one that would reveal such a group"
 BAND_WIDTH = 0.05  # TBS units, from the cut on
 BANDS_EACH_SIDE = 3
 
 
-def band_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document | None:
-    """Return the error rate by band of TBS around the cut; None where no TBS is known."""
+def tbs_bands_table(study: Study) -> list[Document]:
+    """Return the error rate by band of TBS around the cut, if the TBS is known."""
     rows = [
-        {"experiment": title(one), "run": one.folder, "band": band} | _of_group(one, chosen, ("error",))
-        for one in experiments
+        naming_columns(one) | {"band": band} | _of_group(one, chosen, ("error",))
+        for one in study.experiments
         for band, chosen in _shown(one, _bands(one))
     ]
     if not rows:
-        return None
-    printed = pd.DataFrame(
-        {
-            "Experiment": row["experiment"],
-            "TBS": row["band"],
-            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
-            "Images": str(row["n"]),
-            "Error rate": _print(row, "error"),
-        }
-        for row in rows
-    )
-    notes = [*banner, f"bands of {BAND_WIDTH:g} on both sides of the cut; {HIDDEN}"]
-    return Document("tbs_bands", "Error rate by TBS", pd.DataFrame(rows), printed, notes)
+        return []
+    notes = [
+        *study.banner,
+        f"bands of {BAND_WIDTH:g} on both sides of the cut; {HIDDEN}",
+        *explain_marks(study.experiments),
+    ]
+    return [Document("tbs_bands", "Error rate by TBS", pd.DataFrame(rows), pd.DataFrame(map(_print_band, rows)), notes)]
 
 
-def subgroup_document(experiments: Sequence[Experiment], banner: Sequence[str]) -> Document | None:
-    """Return error rate, sensitivity and specificity by subgroup; None where the cohort has no such column."""
+def subgroups_table(study: Study) -> list[Document]:
+    """Return error rate, sensitivity and specificity by subgroup, if the cohort has subgroup columns."""
     rows = [
-        {"experiment": title(one), "run": one.folder, "column": column, "group": name}
+        naming_columns(one)
+        | {"column": column, "group": name}
         | _of_group(one, chosen, ("error", "sensitivity", "specificity"))
-        for one in experiments
+        for one in study.experiments
         for column in one.images.columns.drop(list(NO_SUBGROUPS), errors="ignore")
         for name, chosen in _shown(one, levels(one.images[column]))
     ]
     if not rows:
-        return None
-    printed = pd.DataFrame(
-        {
-            "Experiment": row["experiment"],
-            "Subgroup": f"{row['column']} {row['group']}",
-            "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
-            "Images": f"{row['n']} ({row['degraded']} Degraded)",
-            "Error rate": _print(row, "error"),
-            "Sensitivity": _print(row, "sensitivity"),
-            "Specificity": _print(row, "specificity"),
-        }
-        for row in rows
-    )
-    notes = [*banner, f"age by decades, other numbers by tertiles; {HIDDEN}"]
-    return Document("subgroups", "Subgroups", pd.DataFrame(rows), printed, notes)
+        return []
+    notes = [
+        *study.banner,
+        f"age by decades, other numbers by tertiles; {HIDDEN}",
+        *explain_marks(study.experiments),
+    ]
+    return [Document("subgroups", "Subgroups", pd.DataFrame(rows), pd.DataFrame(map(_print_subgroup, rows)), notes)]
+
+
+def _print_band(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        **printed_name(row),
+        "TBS": row["band"],
+        "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
+        "Images": str(row["n"]),
+        "Error rate": _print(row, "error"),
+    }
+
+
+def _print_subgroup(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        **printed_name(row),
+        "Subgroup": f"{row['column']} {row['group']}",
+        "Patients": ABSENT if row["patients"] is None else str(row["patients"]),
+        "Images": f"{row['n']} ({row['degraded']} Degraded)",
+        "Error rate": _print(row, "error"),
+        "Sensitivity": _print(row, "sensitivity"),
+        "Specificity": _print(row, "specificity"),
+    }
 
 
 def _bands(one: Experiment) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dxa_tbs.report.documents import with_interval
-from dxa_tbs.report.footnotes import SYNTHETIC, legend, marks_of, notes_of, title
-from dxa_tbs.report.page.checklist import OPEN, Documents, fill_checklist
-from dxa_tbs.report.runs import Experiment
+from dxa_tbs.report.experiments import Experiment
+from dxa_tbs.report.footnotes import SYNTHETIC, explain_marks, notes_of
+from dxa_tbs.report.labels import label
+from dxa_tbs.report.page.answers import Documents
+from dxa_tbs.report.page.checklist import OPEN, fill_checklist
 
 SHOWN = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1-score", "mcc": "MCC"}
 
@@ -19,7 +21,6 @@ def model_card(one: Experiment, documents: Documents) -> dict[str, list[str]]:
     weights = sorted({str(sha256) for sha256 in known_weights if sha256})
     labels = one.scored.labels
     caveats = [SYNTHETIC] if one.first.facts["synthetic"] else []
-    letters = marks_of(one)
     return {
         "Model": [known["architecture, inputs, outputs"], *(f"weights, SHA-256: {sha256}" for sha256 in weights)],
         "Intended use": ["research only, not a medical device", f"users, setting: {OPEN}"],
@@ -32,9 +33,9 @@ def model_card(one: Experiment, documents: Documents) -> dict[str, list[str]]:
         ],
         "Caveats": [
             *caveats,
-            *([legend(letters)] if letters else []),
+            *explain_marks([one]),
             *notes_of(one),
-            "the label is a range of a proprietary score, and holds for the scanners of these images alone",
+            "the label is a range of a proprietary score and holds only for the scanners of these images",
             f"fairness, risks: {OPEN}",
         ],
     }
@@ -46,4 +47,4 @@ def card_markdown(name: str, card: Mapping[str, list[str]]) -> str:
 
 
 def card_name(one: Experiment) -> str:
-    return f"{title(one)} ({one.folder})"
+    return f"{label(one)} ({one.folder})"
