@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed, defaults_of
+from golden_runs import stored_runs
 from hydra import compose
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -409,5 +410,5 @@ def test_the_figure_for_a_sweeper_is_the_watched_loss_of_the_tested_epoch(finish
     history = pd.read_csv(finished / "history.csv")
     assert watched_loss(finished) == pytest.approx(history["watched_loss"].iloc[0])
     assert watched_loss(tmp_path) is None  # an evaluation
-    golden = Path(__file__).parent / "golden/outputs/phantom_text/adhoc/model1/seed0"  # of 0.1.0
+    golden = stored_runs() / "phantom_text/adhoc/model1/seed0"  # of 0.1.0
     assert watched_loss(golden) == pytest.approx(pd.read_csv(golden / "history.csv")["val_loss"].min())

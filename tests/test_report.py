@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from golden_runs import stored_runs
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
@@ -24,7 +25,7 @@ from dxa_tbs.report.build import make_documents, write_report, write_tables
 from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import read_csv, read_json, write_csv
 
-GOLDEN = Path(__file__).parent / "golden/outputs"
+GOLDEN = stored_runs()
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]|\d)")
 
 

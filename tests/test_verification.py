@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed, defaults_of
+from golden_runs import stored_runs
 from hydra import compose
 from test_cache import flip
 
@@ -38,7 +39,7 @@ from dxa_tbs.training.checkpoint import save_weights
 from dxa_tbs.verification import seal
 from dxa_tbs.verification.seal import BINARIES, ENVIRONMENT, FILES, OWN, RECORDS, WEIGHTS, find_damage
 
-GOLDEN = Path(__file__).parent / "golden/outputs"
+GOLDEN = stored_runs()
 ONE = "phantom_text/adhoc/model1/seed0"
 STORED = tuple(sorted(path.name for path in (GOLDEN / ONE).iterdir()))
 Edit = Callable[[Path], object]

@@ -18,7 +18,7 @@ from dxa_tbs.report.numbers.splits import find_splits
 from dxa_tbs.report.outputs import Found, find_experiments
 from dxa_tbs.report.owned_files import clear_folder
 from dxa_tbs.report.page.write import write_page
-from dxa_tbs.report.registry import FIGURES, TABLES, Figure, Table
+from dxa_tbs.report.registry import FIGURES, TABLES, Figure, Table, check_registered
 from dxa_tbs.report.study import Study
 from dxa_tbs.runs.files import write_csv, write_text
 
@@ -47,7 +47,10 @@ def write_report(
 
     Raises:
         Refusal: `root` is not a folder, or holds no finished experiment.
+        ValueError: two tables or two figures have one name.
     """
+    check_registered(tables)
+    check_registered(figures)
     found = find_experiments(root)
     study = make_documents(found, root, prevalence=prevalence, tables=tables)
     attempts = Attempts(study.missing)

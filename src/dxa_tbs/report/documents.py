@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,16 @@ ABSENT = "-"
 
 class NotMadeError(Exception):
     """Raised by a table or figure that these runs do not have; its text says why."""
+
+
+def check_file_name(name: str) -> None:
+    """Check that a name of a table or figure can be that of its files.
+
+    Raises:
+        ValueError: it holds other characters than letters, digits, _ and -.
+    """
+    if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+        raise ValueError(f"{name!r}: a table or figure is named by letters, digits, _ and - only")
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,9 @@ class Document:
     numbers: pd.DataFrame
     printed: pd.DataFrame
     notes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        check_file_name(self.name)
 
     def markdown(self) -> str:
         cells = self.printed.map(lambda cell: cell.replace("|", "\\|"))

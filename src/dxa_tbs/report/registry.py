@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dxa_tbs.report.documents import Document
+from dxa_tbs.report.documents import Document, check_file_name
 from dxa_tbs.report.figures.decision_curve import draw_decision_curves
 from dxa_tbs.report.figures.figure_3 import draw_figure_3
 from dxa_tbs.report.figures.figure_4 import draw_figure_4
@@ -69,7 +69,7 @@ class Table:
     is_papers: bool = False
 
     def __post_init__(self) -> None:
-        _check_section(self.name, self.section)
+        _check(self.name, self.section)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,26 @@ class Figure:
     section: str = "further"
 
     def __post_init__(self) -> None:
-        _check_section(self.name, self.section)
+        _check(self.name, self.section)
 
 
-def _check_section(name: str, section: str) -> None:
+def _check(name: str, section: str) -> None:
+    check_file_name(name)
     if section not in SECTIONS:
         raise ValueError(f"{name}: section={section}: must be one of {', '.join(SECTIONS)}")
+
+
+def check_registered(entries: Iterable[Table | Figure]) -> None:
+    """Check that no two entries have one name.
+
+    Raises:
+        ValueError: names the first that two have.
+    """
+    seen: set[str] = set()
+    for one in entries:
+        if one.name in seen:
+            raise ValueError(f"{one.name}: registered twice: give one of them another name")
+        seen.add(one.name)
 
 
 TABLES = (

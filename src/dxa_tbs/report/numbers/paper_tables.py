@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dxa_tbs.report.documents import Document
 from dxa_tbs.report.experiments import Experiment
-from dxa_tbs.report.footnotes import explain, notes_of, time_marks_of
+from dxa_tbs.report.footnotes import explain, marks_of, notes_of, time_marks_of
 from dxa_tbs.report.labels import sampling_units
 from dxa_tbs.report.numbers.results import other_results, papers_results, print_results
 from dxa_tbs.report.paper import RESULTS
@@ -58,4 +58,5 @@ def other_experiments_table(study: Study) -> list[Document]:
 def _notes(chosen: Sequence[Experiment], explanation: Sequence[str]) -> list[str]:
     explained = [text.format(units=sampling_units(chosen)) for text in explanation]
     of_runs = [f"{one.folder}: {'; '.join(texts)}" for one in chosen if (texts := notes_of(one))]
-    return explained + explain("".join(map(time_marks_of, chosen))) + of_runs
+    letters = [time_marks_of(one) if one.times_s.size else marks_of(one) for one in chosen]
+    return explained + explain("".join(letters)) + of_runs
