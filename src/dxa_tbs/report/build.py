@@ -101,8 +101,7 @@ def _make_table(table: Table, study: Study, taken: set[str]) -> list[Document]:
     for document in documents:
         if document.name in taken:
             raise ValueError(f"another table is called {document.name}")
-        for write in (document.markdown, document.latex):
-            write()
+        _ = document.markdown, document.latex
     return documents
 
 
@@ -112,14 +111,14 @@ def write_tables(folder: Path, documents: Iterable[Document], missing: Sequence[
     clear_folder(folder, [f"{one.name}.{suffix}" for one in documents for suffix in ("csv", "md", "tex")] + ["all.md"])
     for document in documents:
         write_csv(folder / f"{document.name}.csv", document.numbers)
-        write_text(folder / f"{document.name}.md", document.markdown())
-        write_text(folder / f"{document.name}.tex", document.latex())
+        write_text(folder / f"{document.name}.md", document.markdown)
+        write_text(folder / f"{document.name}.tex", document.latex)
     write_text(folder / "all.md", _markdown(documents, missing))
 
 
 def _markdown(documents: Sequence[Document], missing: Sequence[str]) -> str:
     absent = "\n## Not in the tables\n\n" + "".join(f"- {line}\n" for line in missing) if missing else ""
-    return "\n".join(document.markdown() for document in documents) + absent
+    return "\n".join(document.markdown for document in documents) + absent
 
 
 def _draw(study: Study, figures: Sequence[Figure], attempts: Attempts) -> list[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -48,11 +49,13 @@ class Document:
     def __post_init__(self) -> None:
         check_file_name(self.name)
 
+    @functools.cached_property
     def markdown(self) -> str:
         cells = self.printed.map(lambda cell: cell.replace("|", "\\|"))
         table = "" if cells.empty else cells.to_markdown(index=False, disable_numparse=True) + "\n\n"
         return f"## {self.title}\n\n{table}" + "".join(f"- {note}\n" for note in self.notes)
 
+    @functools.cached_property
     def latex(self) -> str:
         """Return a table as wide as the page, with its notes below. Needs the packages booktabs and graphicx."""
         body = "" if self.printed.empty else _in_math(self.printed.to_latex(index=False, escape=True))

@@ -26,7 +26,7 @@ def figure_label(experiment: Experiment) -> str:
     """Return the label of an experiment with its number of seeds, if several, and its marks in superscript."""
     text = label(experiment).replace("$", r"\$")
     if len(experiment.seeds) > 1:
-        text += f", n={len(experiment.seeds)}"
+        text += f", {len(experiment.seeds)} seeds"
     return text + (rf"$^{{\mathrm{{{marks}}}}}$" if (marks := marks_of(experiment)) else "")
 
 

@@ -27,7 +27,7 @@ def draw_forest(path: Path, study: Study) -> None:
         axes.text(1.02, place, text, va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.plot([], [], "o-", color=GREY, label="ours, 95 % interval")
     axes.plot([], [], "D", markerfacecolor="white", markeredgecolor="black", linestyle="", label="paper")
-    names = [f"{figure_label(one)}  (n={len(one.scored.labels)}, seeds={len(one.seeds)})" for one in order]
+    names = [f"{figure_label(one)}  (n={len(one.scored.labels)})" for one in order]
     axes.set_yticks(range(len(order)), names)
     axes.set(xlabel="F1-score", xlim=(-0.02, 1))
     axes.invert_yaxis()

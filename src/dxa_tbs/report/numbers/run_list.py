@@ -35,7 +35,8 @@ def runs_table(study: Study) -> list[Document]:
     ]
     if num_unverified := sum(not row["verified"] for row in rows):
         of_all = "the one run" if len(rows) == 1 else f"{num_unverified} of {len(rows)} runs"
-        notes.append(f"unverified: {of_all}. Version 0.1.0 stored no digests of its files; what its files say agrees")
+        told = f"unverified: {of_all}: version 0.1.0 stored no digests of its files"
+        notes.append(f"{told}, which agree with one another")
     notes += explain_marks(study.experiments)
     return [Document("runs", "Runs", pd.DataFrame(rows), pd.DataFrame(map(_print, rows)), notes)]
 

@@ -42,6 +42,11 @@ def describe_failures(one: Experiment) -> str:
     count = count_failed(one)
     if count == 0:
         return ""
+    if one.num_trainings == 1:
+        return (
+            f"its one training ended with a test AUC of {FAILED_AUC:g} or less; "
+            "nothing tells how often another training would fail"
+        )
     return (
         f"{count} of {one.scored.auc.of_trainings.size} trainings ended with a test AUC of {FAILED_AUC:g} or less; "
         "every mean counts them, and no interval tells how often another training would fail"
