@@ -329,7 +329,7 @@ def test_nobody_is_called_a_patient_where_nobody_said_whose_the_images_are(
     assert ("DeLong and Newcombe by patient" in text) == is_known
     assert pd.read_csv(tmp_path / "outputs/tables/data_card.csv")["patients"].notna().all() == is_known
     html = (tmp_path / "outputs/report.html").read_text(encoding="utf-8")
-    assert html.count("Nobody said which images belong to one patient") == (not is_known)
+    assert html.count("It is not known which images belong to one patient") == (not is_known)
 
 
 def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

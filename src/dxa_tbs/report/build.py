@@ -101,7 +101,7 @@ def _make_table(table: Table, study: Study, taken: set[str]) -> list[Document]:
     for document in documents:
         if document.name in taken:
             raise ValueError(f"another table is called {document.name}")
-        _ = document.markdown, document.latex
+        _ = document.markdown, document.latex  # rendered now, once
     return documents
 
 

@@ -67,7 +67,7 @@ def departures(experiment: Experiment) -> list[str]:
     for key, papers in protocol(experiment.approach, experiment.model).items():
         section, _, name = key.partition(".")
         ours = settings.get(key)
-        of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # said already
+        of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # already named
         if ours != papers and not of_another_option:
             what = section if name == "name" else named.get(name, name)
             found.append(f"{what} {Path(str(ours)).name if key == 'model.weights' else ours}")

@@ -34,7 +34,7 @@ def decision_curve_table(study: Study) -> list[Document]:
     frame = pd.DataFrame(rows)
     notes = [
         *study.banner,
-        "true positives per image less false positives weighted by the odds of the risk; calling none Degraded: 0",
+        "true positives per image minus false positives, weighted by the odds of the risk; calling none Degraded: 0",
         "by the scores as trained, which are risks only if they are calibrated: augmentation shifts them",
         "at the share of Degraded of the test set, whatever prevalence was given for PPV and NPV",
         *explain_marks(both),

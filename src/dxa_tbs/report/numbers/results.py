@@ -63,7 +63,7 @@ def print_results(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _printed_lines(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Yield the lines of one experiment; its name stands in the first."""
+    """Yield the lines of one experiment; the first has its name."""
     cells = {row["metric"]: row for row in rows.to_dict("records")}
     first, seeds = cells[TIME], int(cells[TIME]["seeds"])
     head = {"Experiment": first["experiment"], "Marks": _marks(cells), "n": str(first["n"])}

@@ -31,11 +31,11 @@ def line_chart(
     band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     mark_x: float | None = None,
 ) -> Markup:
-    """Return an SVG element with a title for screen readers; values that are no numbers are left out.
+    """Return an SVG element with a title for screen readers; NaN and infinite values are left out.
 
     Args:
         band: x, low, high.
-        mark_x: where a vertical line stands.
+        mark_x: position of a vertical line.
     """
     x_all, y_all = (np.concatenate([getattr(line, axis) for line in lines]) for axis in ("x", "y"))
     x_range, y_range = _range(x_all), _range(y_all if band is None else np.concatenate([y_all, band[1], band[2]]))
@@ -64,7 +64,7 @@ def line_chart(
 
 
 def _frame(x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, y_label: str) -> list[Markup]:
-    """Return both axes, the ends of their ranges and what they are of."""
+    """Return both axes, the ends of their ranges and their labels."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     axes = Markup('<path class="axes" d="M{0},{1}V{2}H{3}"/>').format(LEFT, TOP, bottom, right)
     texts = [
