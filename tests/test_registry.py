@@ -184,7 +184,9 @@ def test_names_that_clash_or_are_no_file_names_are_refused(tmp_path: Path) -> No
         Table("toy", count_seeds, "nowhere")
     store_run(tmp_path, "model=model1")
     again = dataclasses.replace(TOY_TABLE, name="another")
-    lines = missing_of(write_report(tmp_path, tables=(*TABLES, TOY_TABLE, again), figures=()))
+    twice = Table("twice", lambda study: [Document("same", "", pd.DataFrame(), pd.DataFrame(), [])] * 2)
+    lines = missing_of(write_report(tmp_path, tables=(*TABLES, TOY_TABLE, again, twice), figures=()))
+    assert "- tables/twice failed (ValueError: another table is called same)" in lines
     assert "- tables/another failed (ValueError: another table is called toy_table)" in lines
 
 

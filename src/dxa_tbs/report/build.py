@@ -98,8 +98,9 @@ def _prepare(found: Found, root: Path, attempts: Attempts, prevalence: float | N
 def _make_table(table: Table, study: Study, taken: set[str]) -> list[Document]:
     """Return the documents of a table; one that cannot be written in some format fails here and not later."""
     documents = list(table.make(study))
+    names = [document.name for document in documents]
     for document in documents:
-        if document.name in taken:
+        if document.name in taken or names.count(document.name) > 1:
             raise ValueError(f"another table is called {document.name}")
         _ = document.markdown, document.latex  # rendered now, once
     return documents
