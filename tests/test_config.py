@@ -9,8 +9,8 @@ import typing
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import composed
+from golden import stored_experiments
 from hydra import compose
 from omegaconf import OmegaConf
 
@@ -24,7 +24,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.cohort import USUAL_SUBGROUPS
 from dxa_tbs.pipeline.prepare import SPLIT_COLUMNS
 from dxa_tbs.report.paper import RESULTS, is_papers_experiment, protocol
-from dxa_tbs.report.people import NO_SUBGROUPS, RESULT_COLUMNS
+from dxa_tbs.report.patients import NO_SUBGROUPS, RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
 
 GROUPS = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
@@ -73,9 +73,9 @@ def test_every_option_composes_and_passes_the_checks(group: str, option: str) ->
 
 @pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
 def test_each_of_the_fourteen_experiments_composes_to_what_is_stored(approach: str, model: str) -> None:
-    stored = yaml.safe_load((Path(__file__).parent / "golden/experiments.yaml").read_text(encoding="utf-8"))
+    stored = stored_experiments()
     assert len(stored) == 14
-    assert to_plain(composed(f"approach={approach}", f"model={model}")) == stored[f"{approach}/{model}"]
+    assert flatten(to_plain(composed(f"approach={approach}", f"model={model}"))) == stored[f"{approach}/{model}"]
 
 
 @pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed, defaults_of
+from golden_runs import stored_runs
 from hydra import compose
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -329,7 +330,7 @@ def test_nobody_is_called_a_patient_where_nobody_said_whose_the_images_are(
     assert ("DeLong and Newcombe by patient" in text) == is_known
     assert pd.read_csv(tmp_path / "outputs/tables/data_card.csv")["patients"].notna().all() == is_known
     html = (tmp_path / "outputs/report.html").read_text(encoding="utf-8")
-    assert html.count("Nobody said which images belong to one patient") == (not is_known)
+    assert html.count("It is not known which images belong to one patient") == (not is_known)
 
 
 def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,5 +411,5 @@ def test_the_figure_for_a_sweeper_is_the_watched_loss_of_the_tested_epoch(finish
     history = pd.read_csv(finished / "history.csv")
     assert watched_loss(finished) == pytest.approx(history["watched_loss"].iloc[0])
     assert watched_loss(tmp_path) is None  # an evaluation
-    golden = Path(__file__).parent / "golden/outputs/phantom_text/adhoc/model1/seed0"  # of 0.1.0
+    golden = stored_runs() / "phantom_text/adhoc/model1/seed0"  # of 0.1.0
     assert watched_loss(golden) == pytest.approx(pd.read_csv(golden / "history.csv")["val_loss"].min())

@@ -15,7 +15,7 @@ from dxa_tbs.evaluation.measured import build_scored, measure, variance_of
 from dxa_tbs.evaluation.rates import METRICS, counts, metrics_of_counts
 from dxa_tbs.evaluation.roc import GRID, draw_patients, roc_band
 from dxa_tbs.evaluation.variance import Variance, add_variances, between_patients, between_trainings
-from dxa_tbs.report.against_paper import printed_estimates
+from dxa_tbs.report.numbers.paper_difference import printed_estimates
 from dxa_tbs.report.paper import RESULTS
 
 LABELS = np.repeat([1, 0], [42, 139])

@@ -91,7 +91,7 @@ def annotations(tree: ast.Module) -> set[str]:
         "tasks.losses",
         "report.build",
         "runs.folder",
-        "report.tables",
+        "report.numbers.results",
         "evaluation.metrics",
     ],
 )

@@ -14,9 +14,10 @@ from test_tables import store_run
 from dxa_tbs import plan as entry
 from dxa_tbs.errors import Refusal
 from dxa_tbs.evaluation.comparisons import Comparison
-from dxa_tbs.report.build import Made, make_documents
-from dxa_tbs.report.gather import find_experiments
-from dxa_tbs.report.primary import _judge
+from dxa_tbs.report.build import make_documents
+from dxa_tbs.report.numbers.primary import _judge
+from dxa_tbs.report.outputs import find_experiments
+from dxa_tbs.report.study import Study
 from dxa_tbs.runs.files import read_json, write_json
 from dxa_tbs.runs.study_plan import FILE, StudyPlan, plan_sha256, read_plan, write_plan
 
@@ -106,7 +107,7 @@ def test_the_command_writes_a_plan_before_the_first_run_only(
 def test_the_primary_result_comes_first_and_is_tested_alone(tmp_path: Path) -> None:
     folder = study(tmp_path)
     made = make_documents(find_experiments(folder), folder)
-    assert made.primary.lines[0].startswith("Primary result: AUC of model1 adhoc, n=2 less model2 adhoc, n=2: ")
+    assert made.primary.lines[0].startswith("Primary result: AUC of model1 adhoc minus model2 adhoc: ")
     assert "Stated before each of the 4 runs of this report (study.yaml, stated 2026-03-01" in " ".join(
         made.primary.lines
     )
@@ -199,10 +200,10 @@ def test_of_several_experiments_of_a_name_the_plan_says_which(tmp_path: Path) ->
     path = folder / FILE
     assert "2 experiments are adhoc/model2, and the plan does not say which" in make(folder).primary.lines[0]
     path.write_text(path.read_text(encoding="utf-8").replace("adhoc/model2", "adhoc/model2 optimizer.lr=1e-2"))
-    assert "less model2 adhoc (2), n=2" in make(folder).primary.lines[0]
+    assert "minus model2 adhoc (2): " in make(folder).primary.lines[0]
     (folder / "phantom/adhoc/model2/seed1/predictions.csv").write_text("")
     assert "a run of adhoc/model2 is left out (damaged: " in make(folder).primary.lines[0]
 
 
-def make(folder: Path) -> Made:
+def make(folder: Path) -> Study:
     return make_documents(find_experiments(folder), folder)

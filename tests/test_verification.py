@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed, defaults_of
+from golden_runs import stored_runs
 from hydra import compose
 from test_cache import flip
 
@@ -22,7 +23,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.report.build import make_documents, write_report
-from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import (
     CONFIG_YAML,
     ENVIRONMENT_JSON,
@@ -44,7 +45,7 @@ from dxa_tbs.training.checkpoint import save_weights
 from dxa_tbs.verification import seal
 from dxa_tbs.verification.seal import BINARIES, FILES, OWN, find_damage
 
-GOLDEN = Path(__file__).parent / "golden/outputs"
+GOLDEN = stored_runs()
 ONE = "phantom_text/adhoc/model1/seed0"
 STORED = tuple(sorted(path.name for path in (GOLDEN / ONE).iterdir()))
 Edit = Callable[[Path], object]

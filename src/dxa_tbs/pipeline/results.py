@@ -151,7 +151,7 @@ def keep_errors(
 
 
 def draw(scored: Scored) -> None:
-    from dxa_tbs.report import run_figures  # here: training need not wait for matplotlib
+    from dxa_tbs.report.figures import run_figures  # here: training need not wait for matplotlib
 
     prepared, config = scored.prepared, scored.config
     folder, threshold = scored.run_dir / FIGURES, config.evaluation.threshold

@@ -1,152 +1,140 @@
-"""Everything that is made of the runs below a folder: tables, figures, the page. Never imports torch."""
+"""The report of a folder of runs: tables, figures and the page. Never imports torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from dxa_tbs.report import figures, ledger, operating, page, pairs, score_figures, subgroups
+from dxa_tbs.report.attempts import Attempts
 from dxa_tbs.report.documents import Document
-from dxa_tbs.report.gather import Found, find_experiments
-from dxa_tbs.report.marks import PARTLY_SYNTHETIC, SYNTHETIC, legend, marks_of
-from dxa_tbs.report.paper_tables import comparison_documents, paper_documents
-from dxa_tbs.report.primary import Primary, primary_result
-from dxa_tbs.report.runs import Experiment
-from dxa_tbs.report.sanity import SLOPE, Ground, controls_of_none, find_grounds, sanity_documents, without_sanity
-from dxa_tbs.report.verdict import choose, verdict
+from dxa_tbs.report.footnotes import PARTLY_SYNTHETIC, SYNTHETIC
+from dxa_tbs.report.numbers.baselines import SLOPE
+from dxa_tbs.report.numbers.comparisons import compare_all
+from dxa_tbs.report.numbers.primary import Primary, primary_result
+from dxa_tbs.report.numbers.splits import find_splits
+from dxa_tbs.report.outputs import Found, find_experiments
+from dxa_tbs.report.owned_files import clear_folder
+from dxa_tbs.report.page.write import write_page
+from dxa_tbs.report.registry import FIGURES, TABLES, Figure, Table, check_registered
+from dxa_tbs.report.study import Study
 from dxa_tbs.runs.files import write_csv, write_text
 
-PAPERS = (
-    "primary.*",
-    "table_*",
-    "other_experiments.*",
-    "comparison_*",
-    "stability.*",
-    "sanity*",
-    "against_slope*",
-    "all.md",
+NO_PRIMARY = (
+    "The primary comparison cannot be made: see what is not in the tables. Every comparison here is exploratory."
 )
-FURTHER = ("overview", "operating_points", "calibration", "reliability", "decision_curve", "tbs_bands", "subgroups",
-           "errors", "runs", "data_card", "environment")  # fmt: skip
-FIGURES = ("figure_[1-4].*", "roc_curves.*", "forest_f1.*", "reliability.*", "decision_curve.*")
 
 
-@dataclasses.dataclass(frozen=True)
-class Made:
-    """Attributes: documents: all tables by name; primary: the result the study was made for; compared: every pair of
-    experiments on the same images; banner: what a reader must know before all else."""
-
-    documents: dict[str, Document]
-    primary: Primary
-    grounds: list[Ground]
-    compared: pd.DataFrame
-    banner: list[str]
-
-
-def write_report(root: Path, *, prevalence: float | None = None) -> str:
+def write_report(
+    root: Path,
+    *,
+    prevalence: float | None = None,
+    tables: Sequence[Table] = TABLES,
+    figures: Sequence[Figure] = FIGURES,
+) -> str:
     """Write tables/, figures/, report.html, checklist.md and model_card.md below `root`.
+
+    A table, a figure or a part of the page that fails is named under "Not in the tables"; all others are made.
 
     Args:
         prevalence: share of Degraded for which PPV and NPV are computed; None: that of the test set.
+        tables, figures: what the report consists of, in this order.
 
     Returns:
-        The paper's tables, sanity rows and comparisons as Markdown.
+        The tables of the paper's part, and what is not in the tables, as Markdown.
 
     Raises:
-        Refusal: `root` is no folder, or holds no finished experiment.
+        Refusal: `root` is not a folder, or holds no finished experiment.
+        ValueError: two tables or two figures have one name.
     """
+    check_registered(tables)
+    check_registered(figures)
     found = find_experiments(root)
-    made = make_documents(found, root, prevalence=prevalence)
-    missing = found.missing + controls_of_none(made.grounds, found.controls) + without_sanity(made.grounds)
-    missing += _draw(root / "figures", found.experiments, root, made)
-    write_tables(root / "tables", made.documents, missing)
-    page.write_page(
-        root,
-        made.documents,
-        found.experiments,
-        verdicts=_verdicts(made),
-        chosen=[choose(ground.experiments) for ground in made.grounds],
-        missing=missing,
-        banner=made.banner,
-    )
-    first = [document for name, document in made.documents.items() if name not in FURTHER]
-    return _markdown(first, missing)
+    study = make_documents(found, root, prevalence=prevalence, tables=tables)
+    attempts = Attempts(study.missing)
+    drawn = _draw(study, figures, attempts)
+    write_page(study, tables, drawn, attempts)
+    write_tables(root / "tables", study.documents.values(), attempts.missing)
+    papers = [document for table in tables if table.is_papers for document in study.tables.get(table.name, ())]
+    return _markdown(papers, attempts.missing)
 
 
-def _verdicts(made: Made) -> list[list[str]]:
-    """Return blocks of sentences: the primary result first, or last that there is none."""
-    of_grounds = [verdict(ground, made.compared) for ground in made.grounds]
-    return [made.primary.lines, *of_grounds] if made.primary.document else [*of_grounds, made.primary.lines]
+def make_documents(
+    found: Found,
+    root: Path,
+    *,
+    prevalence: float | None = None,
+    tables: Sequence[Table] = TABLES,
+) -> Study:
+    """Return the study of the experiments below `root`, with its tables; those that fail are named in `missing`."""
+    attempts = Attempts(found.missing)
+    study = _prepare(found, root, attempts, prevalence)
+    taken = {"all"}  # all.md
+    made: dict[str, list[Document]] = {}
+    for table in tables:
+        made[table.name] = attempts.make(f"tables/{table.name}", [], _make_table, table, study, taken)
+        taken |= {document.name for document in made[table.name]}
+    return dataclasses.replace(study, tables=made, missing=attempts.missing)
 
 
-def make_documents(found: Found, root: Path, *, prevalence: float | None = None) -> Made:
-    """Return all tables of the experiments found below `root`."""
+def _prepare(found: Found, root: Path, attempts: Attempts, prevalence: float | None) -> Study:
+    """Return the experiments below `root` with what several tables share."""
     experiments = found.experiments
     synthetic = [bool(one.first.facts["synthetic"]) for one in experiments]
     banner = [SYNTHETIC] if all(synthetic) else [PARTLY_SYNTHETIC] if any(synthetic) else []
-    grounds = find_grounds(experiments, found.controls, root)
-    primary = primary_result(root, grounds, banner, left_out=found.missing)
+    splits, lacking = find_splits(experiments, found.controls, root)
+    primary = attempts.make(
+        "primary comparison", Primary([NO_PRIMARY]), primary_result, root, splits, banner, left_out=found.missing
+    )
     if SLOPE in primary.runs:
-        grounds = [dataclasses.replace(ground, primary_run=primary.runs[0]) for ground in grounds]
-    compared = pairs.comparisons(experiments, primary)
-    documents = [
-        primary.document,
-        *paper_documents(experiments, banner),
-        *sanity_documents(grounds, banner),
-        *comparison_documents(experiments, compared, banner),
-        ledger.overview_document(experiments, banner),
-        operating.operating_document(experiments, prevalence, banner),
-        operating.calibration_document(experiments, banner),
-        operating.reliability_document(experiments, banner),
-        operating.decision_document(experiments, banner),
-        subgroups.band_document(experiments, banner),
-        subgroups.subgroup_document(experiments, banner),
-        ledger.errors_document(experiments, root, banner),
-        ledger.runs_document(experiments, banner),
-        ledger.data_card(experiments, root, banner),
-        ledger.environment_document(experiments),
-    ]
-    by_name = {document.name: document for document in documents if document is not None}
-    return Made(by_name, primary, grounds, compared, banner)
+        splits = [dataclasses.replace(split, primary_run=primary.runs[0]) for split in splits]
+    compared = attempts.make("comparisons", pd.DataFrame(), compare_all, experiments, primary)
+    attempts.missing += lacking
+    return Study(root, experiments, found.controls, splits, primary, compared, banner, prevalence)
 
 
-def write_tables(folder: Path, documents: Mapping[str, Document], missing: Sequence[str]) -> None:
-    """Write each document as .csv, .md and .tex, and all of them as all.md; what an earlier call wrote goes."""
-    _clear(folder, (*PAPERS, *(f"{name}.*" for name in FURTHER)))
-    for document in documents.values():
+def _make_table(table: Table, study: Study, taken: set[str]) -> list[Document]:
+    """Return the documents of a table; one that cannot be written in some format fails here and not later."""
+    documents = list(table.make(study))
+    names = [document.name for document in documents]
+    for document in documents:
+        if document.name in taken or names.count(document.name) > 1:
+            raise ValueError(f"another table is called {document.name}")
+        _ = document.markdown, document.latex  # rendered now, once
+    return documents
+
+
+def write_tables(folder: Path, documents: Iterable[Document], missing: Sequence[str]) -> None:
+    """Write each document as .csv, .md and .tex, and all of them as all.md, in place of an earlier report's."""
+    documents = list(documents)
+    clear_folder(folder, [f"{one.name}.{suffix}" for one in documents for suffix in ("csv", "md", "tex")] + ["all.md"])
+    for document in documents:
         write_csv(folder / f"{document.name}.csv", document.numbers)
-        write_text(folder / f"{document.name}.md", document.markdown())
-        write_text(folder / f"{document.name}.tex", document.latex())
-    write_text(folder / "all.md", _markdown(list(documents.values()), missing))
+        write_text(folder / f"{document.name}.md", document.markdown)
+        write_text(folder / f"{document.name}.tex", document.latex)
+    write_text(folder / "all.md", _markdown(documents, missing))
 
 
 def _markdown(documents: Sequence[Document], missing: Sequence[str]) -> str:
     absent = "\n## Not in the tables\n\n" + "".join(f"- {line}\n" for line in missing) if missing else ""
-    return "\n".join(document.markdown() for document in documents) + absent
+    return "\n".join(document.markdown for document in documents) + absent
 
 
-def _clear(folder: Path, patterns: Sequence[str]) -> None:
-    """Make a folder, or remove from it what an earlier call wrote."""
-    folder.mkdir(exist_ok=True)
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            path.unlink()
+def _draw(study: Study, figures: Sequence[Figure], attempts: Attempts) -> list[Figure]:
+    """Draw the figures in place of an earlier report's; return those that were drawn."""
+    folder = study.root / "figures"
+    clear_folder(folder, [f"{one.name}.{suffix}" for one in figures for suffix in ("png", "pdf")])
+    return [one for one in figures if attempts.make(f"figures/{one.name}", False, _draw_one, one, study)]
 
 
-def _draw(folder: Path, experiments: Sequence[Experiment], root: Path, made: Made) -> list[str]:
-    """Draw everything; return what could not be drawn."""
-    _clear(folder, FIGURES)
-    letters = [letter for one in experiments for letter in marks_of(one)]
-    marks = [*made.banner, *([legend(letters)] if letters else [])]
-    lacking = figures.copy_run_figures(folder, experiments, root)
-    if not figures.draw_figure_3(folder, experiments, root):
-        lacking.append("Fig. 3: no ad hoc network was run")
-    figures.draw_figure_4(folder, experiments, marks=marks)
-    figures.draw_roc_curves(folder, experiments, marks=marks)
-    figures.draw_forest(folder, experiments, marks=marks)
-    score_figures.draw_reliability(folder, experiments, made.documents["reliability"].numbers, marks=marks)
-    score_figures.draw_decision_curves(folder, experiments, made.documents["decision_curve"].numbers, marks=marks)
-    return lacking
+def _draw_one(figure: Figure, study: Study) -> bool:
+    path = study.root / "figures" / figure.name
+    try:
+        figure.draw(path, study)
+    except BaseException:
+        for suffix in (".png", ".pdf"):
+            path.with_suffix(suffix).unlink(missing_ok=True)  # half a figure
+        raise
+    return True

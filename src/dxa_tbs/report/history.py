@@ -1,4 +1,4 @@
-"""history.csv, of this version and of 0.1.0, whose validation figures are of originals and copies together."""
+"""history.csv of this version and of 0.1.0, which validated on originals and augmented copies together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WITH_COPIES = "validation, augmented copies included"
 
 
 def read_history(run_dir: Path) -> tuple[pd.DataFrame, str]:
-    """Return epoch, train_loss, val_loss and val_auc, and of what the last two are: ORIGINALS or WITH_COPIES."""
+    """Return epoch, train_loss, val_loss and val_auc, and the images behind the last two: ORIGINALS or WITH_COPIES."""
     history = read_csv(run_dir / "history.csv")
     whose = WITH_COPIES if "val_loss" in history else ORIGINALS
     names = {"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"}

@@ -1,4 +1,4 @@
-"""The values the paper prints, as printed, and the protocols behind them (Gonzalez et al., Tables I to V)."""
+"""The paper's printed values, and the protocols behind them (Gonzalez et al., Tables I to V)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PrintedRow:
 
     @property
     def auc_is_hard(self) -> bool:
-        """Whether the AUC is that of the calls, (sensitivity + specificity) / 2 to rounding, not of the scores."""
+        """Return whether the AUC is that of the calls, (sensitivity + specificity) / 2 up to rounding."""
         return abs((self.tp / (self.tp + self.fn) + self.tn / (self.tn + self.fp)) / 2 - self.auc) <= 0.001
 
 
@@ -145,12 +145,12 @@ _MODELS: dict[str, dict[str, Any]] = {  # where they are not those of everywhere
 
 
 def protocol(approach: str, model: str) -> dict[str, Any]:
-    """Return the settings of one of the paper's experiments, or of what the design reads into it, by key."""
+    """Return the settings of one of the paper's experiments by key; the design fills in what the paper leaves open."""
     return _EVERYWHERE | _APPROACHES[approach] | _MODELS.get(model, {})
 
 
 def is_papers_experiment(approach: str, model: dict[str, Any]) -> bool:
-    """Return whether the paper has a network of this name and these layers in this approach."""
+    """Return whether the paper has this network, with these layers, in this approach."""
     name = model["name"]
     if not any(table.approach == approach and name in table.rows for table in RESULTS):
         return False

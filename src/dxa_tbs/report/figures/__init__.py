@@ -1,0 +1,1 @@
+"""Drawings of the runs of a report, and of one run."""

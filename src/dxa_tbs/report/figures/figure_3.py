@@ -1,0 +1,50 @@
+"""Fig. 3 of the paper: the layers of the ad hoc networks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from dxa_tbs.report.documents import NotMadeError
+from dxa_tbs.report.figures.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.study import Study
+from dxa_tbs.runs.files import read_csv
+
+
+def draw_figure_3(path: Path, study: Study) -> None:
+    """Draw the ad hoc networks from the layers that their runs recorded."""
+    chosen = {
+        one.model: one
+        for one in study.experiments
+        if one.approach == "adhoc" and (study.root / one.folder / "layers.csv").is_file()
+    }
+    if not chosen:
+        raise NotMadeError("no ad hoc network was run")
+    figure, places = new_figure(11.0, 2.5 * len(chosen), rows=len(chosen))
+    for axes, (model, experiment) in zip(places, sorted(chosen.items()), strict=True):
+        layers = read_csv(study.root / experiment.folder / "layers.csv")
+        _draw_network(axes, layers)
+        axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
+    save(figure, path, marks=["boxes of images: height by side in pixels, width by channels, both by their root"])
+
+
+def _draw_network(axes: Axes, layers: pd.DataFrame) -> None:
+    """Draw a box for each layer that changes the shape, from left to right, with its name and output shape."""
+    shown = layers[layers["kind"].isin(["Conv2d", "MaxPool2d", "Flatten", "Linear"])]
+    left = 0.0
+    for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *shown.to_dict("records")]:
+        sizes = [int(size) for size in str(layer["output_shape"]).split("x")]
+        height, width = (math.sqrt(sizes[1]), math.sqrt(sizes[0]) / 4) if len(sizes) == 3 else (math.sqrt(224), 0.6)
+        colour = {"Input": GREY, "Conv2d": PALETTE[0], "MaxPool2d": PALETTE[2], "Linear": PALETTE[1]}.get(
+            layer["kind"], GREY
+        )
+        axes.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, alpha=0.65, edgecolor="black"))
+        text = f"{layer['layer']}\n{layer['output_shape']}"
+        axes.text(left + width / 2, -height / 2 - 0.8, text, ha="center", va="top", fontsize=6.5, rotation=0)
+        left += width + 3.2
+    axes.set(xlim=(-2, left), ylim=(-12.5, 8.5))
+    axes.set_axis_off()

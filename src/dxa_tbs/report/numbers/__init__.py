@@ -1,0 +1,1 @@
+"""Tables as frames of numbers and as they are printed, and what is computed for them."""

@@ -1,0 +1,1 @@
+"""report.html, the checklist and the model card."""
