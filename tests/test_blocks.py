@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.training.blocks import PooledNorm, channel_statistics, with_fast_blocks
+from dxa_tbs.training.blocks import PooledNorm, begins_with_block, channel_statistics, with_fast_blocks
 
 FILTERS = {"model1": [8, 16, 32, 64, 128], "model3": [8, 16, 32], "model4": [8, 28, 36]}
 
@@ -95,3 +95,27 @@ def test_the_fast_form_shares_parameters_and_buffers_with_the_network() -> None:
         assert ours is theirs
     for ours, theirs in zip(fast.buffers(), copied.buffers(), strict=True):
         assert ours is theirs
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"conv": {"stride": 2}},
+        {"conv": {"padding": 1}},
+        {"conv": {"dilation": 2}},
+        {"norm": {"affine": False}},
+        {"norm": {"momentum": None}},
+        {"pool": {"stride": 1}},
+        {"pool": {"padding": 1}},
+        {"pool": {"ceil_mode": True}},
+    ],
+    ids=str,
+)
+def test_layers_that_compute_something_else_stay_as_they_are(changed: dict[str, dict[str, object]]) -> None:
+    torch.manual_seed(0)
+    settings = {"conv": {}, "norm": {}, "pool": {}} | changed
+    conv, norm = nn.Conv2d(3, 4, 3, **settings["conv"]), nn.BatchNorm2d(4, **settings["norm"])  # type: ignore[arg-type]
+    model = nn.Sequential(conv, norm, nn.ReLU(), nn.MaxPool2d(2, **settings["pool"]))  # type: ignore[arg-type]
+    assert not begins_with_block(model)
+    images = torch.rand(2, 3, 33, 33)
+    assert torch.equal(with_fast_blocks(model, takes_one_channel=False).eval()(images), model.eval()(images))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dxa_tbs.runs import files
+
 PACKAGE = Path("src/dxa_tbs")
 LEAVES = {"errors", "hashes", "progress"}  # everybody's
 ALLOWED = {  # room: what else of ours it may import
@@ -33,6 +35,7 @@ ALLOWED = {  # room: what else of ours it may import
     "plan": {"config", "runs"},
     "phantom": {"config", "data", "pipeline"},
 }
+NOT_OURS = ("", ".npy")  # a cache has such files too
 BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "verification")
 
 
@@ -67,6 +70,16 @@ def test_below_the_pipeline_functions_take_values_never_the_configuration(room: 
         of_config = {module for module in modules if module.startswith("dxa_tbs.config")}
         assert of_config <= {"dxa_tbs.config.choices"}, path
         assert "Config" not in {annotation[-6:] for annotation in annotations(tree)}, path
+
+
+def test_only_runs_knows_the_names_of_a_runs_files() -> None:
+    names = {value for name, value in vars(files).items() if name.isupper() and Path(str(value)).suffix not in NOT_OURS}
+    assert "metrics.json" in names
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] not in ("runs", "config"):  # conf/config.yaml is another one
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            assert not names & literals, path
 
 
 def annotations(tree: ast.Module) -> set[str]:

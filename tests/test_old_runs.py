@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from dxa_tbs.report.gather import find_experiments
 from hydra import compose
 from sklearn.metrics import roc_auc_score
 
 import dxa_tbs
 from dxa_tbs.config.schema import conf_dir
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import CONFIG_YAML, FAILED_JSON, METRICS_JSON, PREDICTIONS_CSV, read_csv, read_json, read_yaml
 from dxa_tbs.runs.folder import find_runs
 from dxa_tbs.runs.identity import read_config
@@ -64,7 +64,7 @@ import json, sys
 from pathlib import Path
 from dxa_tbs import tables, train
 from dxa_tbs.report.build import make_documents
-from dxa_tbs.report.gather import find_experiments
+from dxa_tbs.report.outputs import find_experiments
 
 def report():
     found = find_experiments(Path("outputs"))

@@ -38,6 +38,7 @@ from dxa_tbs.runs.records import COLUMNS, read_environment, read_history, read_m
 from dxa_tbs.runs.versions import Added, NewerRun, completed_settings, schema_version
 
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
+ADDED_SECTIONS = {"task": {"name": "binary"}, "loss": {"name": "cross_entropy"}}
 
 
 def folder(*overrides: str, evaluated_sha256: str | None = None) -> str:
@@ -108,14 +109,13 @@ def test_a_finished_run_is_not_to_be_done_again(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_that_lacks_a_newer_setting_has_the_value_in_force_then(tmp_path: Path) -> None:
-    older: dict[str, object] = {"name": "runs", "dataset": {"name": "folder", "subgroups": [], "normal_folder": "N"}}
+    dataset = {"name": "folder", "subgroups": [], "normal_folder": "N"}
+    older: dict[str, object] = {"name": "runs", **ADDED_SECTIONS, "dataset": dataset}
     finish_unversioned(tmp_path / "run", older)
     newer = {"near_duplicates": "refuse", "patient_from": None}
 
     def now(**changes: object) -> dict[str, object]:
-        dataset = older["dataset"]
-        assert isinstance(dataset, dict)
-        return {"name": "runs", "dataset": dataset | newer | changes}
+        return {"name": "runs", **ADDED_SECTIONS, "dataset": dataset | newer | changes}
 
     assert is_finished(tmp_path / "run", now(), made_from())
     assert is_finished(tmp_path / "run", now(near_duplicates="warn"), made_from())  # changes no result
@@ -238,8 +238,8 @@ def test_a_new_run_states_the_version_of_its_settings_which_is_no_setting(tmp_pa
 
 def test_a_value_that_an_unversioned_run_has_stays() -> None:
     """Development versions after 0.1.0 had trainer.watched before config.yaml stated a version."""
-    assert completed_settings({"trainer": {"watched": "originals"}}) == {"trainer": {"watched": "originals"}}
-    assert completed_settings({"trainer": {}}) == {"trainer": {"watched": "all"}}
+    for stored, now in (({"watched": "originals"}, {"watched": "originals"}), ({}, {"watched": "all"})):
+        assert completed_settings({"trainer": stored}) == {"trainer": now, **ADDED_SECTIONS}
 
 
 def test_a_setting_that_a_run_should_have_is_not_filled_in(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_no_subgroup_may_have_the_name_of_a_column() -> None:
 
 def test_history_has_the_same_columns_whichever_version_wrote_it(finished: Path, tmp_path: Path) -> None:
     new = read_history(finished)
-    assert not new.val_has_copies
+    assert new.val_images == "validation"
     stored = read_csv(finished / HISTORY_CSV)
     assert new.epochs["val_loss"].tolist() == stored["val_originals_loss"].tolist()
     assert new.epochs["watched_loss"].tolist() == stored["watched_loss"].tolist()
@@ -324,7 +324,7 @@ def test_history_has_the_same_columns_whichever_version_wrote_it(finished: Path,
         "epoch,train_loss,val_loss,val_auc,lr,train_s,val_s\n1,0.7,0.6,0.5,0.1,2.0,1.0\n", encoding="utf-8"
     )
     old = read_history(tmp_path)
-    assert old.val_has_copies
+    assert old.val_images == "validation, augmented copies included"
     assert list(old.epochs) == list(new.epochs)
     assert old.epochs.iloc[0].tolist() == [1, 0.7, 0.6, 0.6, 0.5, 0.1, 2.0, 1.0]
 

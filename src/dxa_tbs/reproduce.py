@@ -30,9 +30,9 @@ from dxa_tbs.config.kinds import register_schemas
 from dxa_tbs.config.schema import AdhocConfig, Config, PretrainedConfig, conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.paper import RESULTS
-from dxa_tbs.runs.files import read_json
 from dxa_tbs.runs.folder import find_runs, mark_failed, state_of
 from dxa_tbs.runs.identity import read_config, run_folder
+from dxa_tbs.runs.records import read_epoch_times, read_timing
 
 log = logging.getLogger("dxa_tbs.reproduce")
 
@@ -188,24 +188,18 @@ def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
     """Return the median seconds of preparation, and of an epoch with validation, of the finished runs below `root`."""
     found: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
     for run_dir, state in find_runs(root).items() if root.is_dir() else ():
-        if state == "finished" and (run_dir / "history.csv").is_file():
+        if state == "finished":
             try:
-                protocol, of_run = _protocol(read_config(run_dir)), _times(run_dir)
-            except (ValueError, LookupError, TypeError, OSError, csv.Error):
-                continue  # a damaged run has no say in an estimate; the report names it
+                protocol, of_run = _protocol(read_config(run_dir)), float(read_timing(run_dir)["prepare_s"])
+                epochs_s = read_epoch_times(run_dir)
+            except (ValueError, LookupError, TypeError, AttributeError, OSError, csv.Error):
+                continue  # an evaluation has no times, and the report names a damaged run
             prepare_s, epoch_s = found.setdefault(protocol, ([], []))
-            prepare_s.append(of_run[0])
-            epoch_s += of_run[1]
+            prepare_s.append(of_run)
+            epoch_s += epochs_s
     return {
         key: (statistics.median(prepare_s), statistics.median(epoch_s)) for key, (prepare_s, epoch_s) in found.items()
     }
-
-
-def _times(run_dir: Path) -> tuple[float, list[float]]:
-    """Return the seconds of preparation, and those of each epoch with validation."""
-    with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
-        epochs_s = [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
-    return float(read_json(run_dir / "timing.json")["prepare_s"]), epochs_s
 
 
 def _protocol(config: dict[str, Any]) -> tuple[str, ...]:

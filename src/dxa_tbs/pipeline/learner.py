@@ -15,7 +15,7 @@ from dxa_tbs.models.pretrained import cut_at_dropout
 from dxa_tbs.pipeline.network import Network
 from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.training.batches import Normalisation, Samples, ToInput, predict_outputs
-from dxa_tbs.training.blocks import with_fast_blocks
+from dxa_tbs.training.blocks import begins_with_block, with_fast_blocks
 from dxa_tbs.training.device import place_inputs, synchronise
 from dxa_tbs.training.features import feature_maps, frozen_features
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
@@ -75,8 +75,9 @@ def build_learner(network: Network, *, caches_features: bool) -> Learner:
         return Learner(with_frozen_lowered(tail, precision), feature_maps, stem, normalise, precision)
     model, to_input = network.model, normalise.to_input
     if network.device.type == "cpu" and isinstance(model, nn.Sequential):
-        model = with_fast_blocks(model, takes_one_channel=normalise.is_grey)
-        to_input = normalise.to_grey_input if normalise.is_grey else to_input
+        takes_one_channel = normalise.is_grey and begins_with_block(model)
+        model = with_fast_blocks(model, takes_one_channel=takes_one_channel)
+        to_input = normalise.to_grey_input if takes_one_channel else to_input
     return Learner(model, to_input, None, normalise, precision)
 
 

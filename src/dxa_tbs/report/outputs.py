@@ -9,10 +9,12 @@ from pathlib import Path
 
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.experiments import UNREADABLE, Experiment, gather_experiments
-from dxa_tbs.report.paper import RESULTS, is_papers_experiment
+from dxa_tbs.report.paper import RESULTS, TASK, is_papers_experiment
 from dxa_tbs.report.runs import Run, read_run
 from dxa_tbs.runs.files import FAILED_JSON, read_json
 from dxa_tbs.runs.folder import find_runs
+from dxa_tbs.runs.identity import read_config
+from dxa_tbs.runs.versions import NewerRun
 from dxa_tbs.verification.seal import find_damage
 
 ABSOLUTE_FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")
@@ -68,8 +70,15 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
             left_out.append(f"damaged: {name}: {damage}")
             continue
         try:
+            task = read_config(run_dir)["task"]["name"]
+            if task != TASK:
+                left_out.append(f"of another task ({task}), which these tables do not have: {name}")
+                continue
             run = read_run(root, run_dir)
             is_papers_experiment(run.config["approach"]["name"], run.config["model"])  # every table asks this
+        except NewerRun as error:
+            left_out.append(f"cannot be read: {name}: {without_folders(str(error))}")
+            continue
         except UNREADABLE as error:
             left_out.append(f"cannot be read (of another version; {type(error).__name__}): {name}")
             continue

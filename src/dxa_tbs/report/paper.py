@@ -93,7 +93,10 @@ RESULTS = (
     ),
 )
 CLASSES = ("normal", "degraded")
+TASK = "binary"
 _EVERYWHERE = {
+    "task.name": TASK,
+    "loss.name": "cross_entropy",
     "labels.rule": "binary",
     "labels.degraded_max_tbs": 1.2,
     "preprocessing.fit": "crop",

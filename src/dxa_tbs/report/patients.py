@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.runs.files import read_csv
+from dxa_tbs.runs.records import SPLIT_COLUMNS, read_split
 
 MIN_PATIENTS = 10  # a smaller group says nothing, and its patients could be recognised
-NO_SUBGROUPS = ("image_id", "patient_id", "split", "label", "tbs", "origin", "sha256")
 AGE_EDGES = (50, 60, 70, 80)
 RESULT_COLUMNS = {  # columns of the report; version 0.1.0 allowed subgroups of these names
     *("score", "tempered", "threshold", "call", "fold", "dataset", "run", "patients", "images", "degraded"),
@@ -33,9 +32,9 @@ def read_patients(run_dir: Path) -> pd.DataFrame:
     A subgroup column is numeric if all of its values are numbers or blanks. Truth values become text. A subgroup named
     like a column of the report is renamed to `<name> (subgroup)`.
     """
-    table = read_csv(run_dir / "split.csv")
+    table = read_split(run_dir)
     table = table.rename(columns={name: f"{name} (subgroup)" for name in RESULT_COLUMNS})
-    for name in table.columns.difference(NO_SUBGROUPS):
+    for name in table.columns.difference(SPLIT_COLUMNS):
         if table[name].dtype == bool:
             table[name] = table[name].map(str)
         elif not pd.api.types.is_numeric_dtype(table[name]):

@@ -15,8 +15,9 @@ from dxa_tbs.evaluation.calibration import apply_temperature, fit_temperature
 from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.report.patients import read_patients
-from dxa_tbs.runs.files import METRICS_JSON, read_csv, read_json
+from dxa_tbs.runs.files import METRICS_JSON
 from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
+from dxa_tbs.runs.records import read_environment, read_metrics, read_predictions, read_timing
 
 NEEDED_FACTS = (  # of metrics.json, which tables and figures rely on
     *("data_sha256", "weights_sha256", "initialisation", "synthetic", "trainable_parameters", "num_images"),
@@ -80,12 +81,12 @@ def read_run(root: Path, run_dir: Path) -> Run:
     Raises:
         LookupError, ValueError, TypeError, AttributeError, OSError: a file is missing, or holds something else.
     """
-    facts, config = read_json(run_dir / METRICS_JSON), read_config(run_dir)
+    facts, config = read_metrics(run_dir), read_config(run_dir)
     if lacking := [key for key in NEEDED_FACTS if key not in facts]:
         raise LookupError(f"{METRICS_JSON} lacks {', '.join(lacking)}")
     patients = read_patients(run_dir)
     originals = patients[patients["origin"] == ""][["image_id", "patient_id", "split"]].sort_values("image_id")
-    scored = read_csv(run_dir / "predictions.csv").merge(
+    scored = read_predictions(run_dir).merge(
         patients.drop(columns=["split", "label", "sha256"]), on="image_id", validate="one_to_one"
     )
     val = scored[(scored["split"] == "val") & (scored["origin"] == "")]
@@ -100,18 +101,14 @@ def read_run(root: Path, run_dir: Path) -> Run:
         folder=run_dir.relative_to(root).as_posix(),
         config=config,
         facts=facts,
-        timing=_read_if_there(run_dir / "timing.json"),
-        environment=_read_if_there(run_dir / "environment.json"),
+        timing=read_timing(run_dir),
+        environment=read_environment(run_dir),
         test=test.sort_values("image_id", ignore_index=True),
         patients_sha256=sha256_of_table(originals),
         temperature=temperature,
         val_auc=binary_auc(val_labels, val_scores),
         identity=_identity(config, facts),
     )
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}  # an evaluation has no timing
 
 
 def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,12 +45,12 @@ class History(NamedTuple):
 
     Attributes:
         epochs: one row per epoch: epoch, train_loss, watched_loss, val_loss, val_auc, lr, train_s, val_s.
-        val_has_copies: whether val_loss and val_auc are of the validation originals and their augmented copies, as in
-            version 0.1.0; otherwise they are of the originals alone.
+        val_images: the images behind val_loss and val_auc: the validation originals, in version 0.1.0 with their
+            augmented copies.
     """
 
     epochs: pd.DataFrame
-    val_has_copies: bool
+    val_images: str
 
 
 def read_split(run_dir: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -76,7 +77,7 @@ def read_history(run_dir: Path) -> History:
         epochs = epochs.assign(watched_loss=epochs["val_loss"])
     epochs = epochs.rename(columns={"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"})
     columns = ["epoch", "train_loss", "watched_loss", "val_loss", "val_auc", "lr", "train_s", "val_s"]
-    return History(epochs[columns], val_has_copies=is_of_0_1_0)
+    return History(epochs[columns], "validation, augmented copies included" if is_of_0_1_0 else "validation")
 
 
 def read_measures(run_dir: Path) -> pd.DataFrame:
@@ -111,6 +112,16 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
 def read_timing(run_dir: Path) -> dict[str, Any]:
     """Return timing.json; empty if the run has none, as an evaluation."""
     return _read_if_there(run_dir / TIMING_JSON)
+
+
+def read_epoch_times(run_dir: Path) -> list[float]:
+    """Return the seconds of each epoch with its validation, without pandas: a plan is shown at once.
+
+    Raises:
+        FileNotFoundError, ValueError, LookupError, csv.Error: there is no history, or it is damaged.
+    """
+    with (run_dir / HISTORY_CSV).open(encoding="utf-8", newline="") as file:
+        return [float(row["train_s"]) + float(row["val_s"]) for row in csv.DictReader(file)]
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ Shapes: B images, C channels, H x W pixels; K = k x C.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -32,20 +33,36 @@ def with_fast_blocks(model: nn.Sequential, *, takes_one_channel: bool) -> nn.Seq
     """Return a faster network that shares the parameters and buffers of `model`.
 
     Args:
-        model: a chain of layers; each run of convolution, BatchNorm, ReLU and 2 x 2 max pooling becomes one block.
+        model: a chain of layers; each run of convolution without padding or stride, BatchNorm, ReLU and 2 x 2 max
+            pooling becomes one block.
         takes_one_channel: inputs are (B, 1, H, W), one of the equal channels of a grey image; else all channels.
     """
     layers: list[tuple[str, nn.Module]] = list(model.named_children())
     fast: OrderedDict[str, nn.Module] = OrderedDict()
     while layers:
         name, layer = layers[0]
-        kinds = tuple(type(layer) for _, layer in layers[:4])
-        is_block = kinds == (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
+        is_block = _is_block([layer for _, layer in layers[:4]])
         if is_block:
             layer = Block(layer, cast(nn.BatchNorm2d, layers[1][1]), takes_one_channel=takes_one_channel and not fast)
         fast[name] = layer
         del layers[: 4 if is_block else 1]
     return nn.Sequential(fast)
+
+
+def begins_with_block(model: nn.Module) -> bool:
+    """Return whether `with_fast_blocks` makes a block of the first layers, which then takes one channel if told so."""
+    return isinstance(model, nn.Sequential) and _is_block(list(model.children())[:4])
+
+
+def _is_block(layers: Sequence[nn.Module]) -> bool:
+    """Return whether these layers compute what a `Block` computes."""
+    if tuple(map(type, layers)) != (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d):
+        return False
+    conv, norm, pool = cast(tuple[nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d], (layers[0], layers[1], layers[3]))
+    is_plain = (conv.stride, conv.padding, conv.dilation, conv.groups) == ((1, 1), (0, 0), (1, 1), 1)
+    is_pool = (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1) and not pool.ceil_mode
+    has_all = norm.affine and norm.track_running_stats and norm.momentum is not None
+    return is_plain and is_pool and has_all and not pool.return_indices
 
 
 class Block(nn.Module):
@@ -56,7 +73,7 @@ class Block(nn.Module):
 
     def __init__(self, conv: nn.Module, norm: nn.BatchNorm2d, *, takes_one_channel: bool) -> None:
         super().__init__()
-        assert isinstance(conv, nn.Conv2d) and conv.padding == (0, 0)
+        assert isinstance(conv, nn.Conv2d)
         self.conv, self.norm, self.takes_one_channel = conv, norm, takes_one_channel
 
     def forward(self, inputs_BCHW: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from dxa_tbs.report.documents import NotMadeError
 from dxa_tbs.report.figures.drawing import GREY, PALETTE, new_figure, save
 from dxa_tbs.report.study import Study
-from dxa_tbs.runs.files import read_csv
+from dxa_tbs.runs.files import LAYERS_CSV
+from dxa_tbs.runs.records import read_layers
 
 
 def draw_figure_3(path: Path, study: Study) -> None:
@@ -20,13 +21,13 @@ def draw_figure_3(path: Path, study: Study) -> None:
     chosen = {
         one.model: one
         for one in study.experiments
-        if one.approach == "adhoc" and (study.root / one.folder / "layers.csv").is_file()
+        if one.approach == "adhoc" and (study.root / one.folder / LAYERS_CSV).is_file()
     }
     if not chosen:
         raise NotMadeError("no ad hoc network was run")
     figure, places = new_figure(11.0, 2.5 * len(chosen), rows=len(chosen))
     for axes, (model, experiment) in zip(places, sorted(chosen.items()), strict=True):
-        layers = read_csv(study.root / experiment.folder / "layers.csv")
+        layers = read_layers(study.root / experiment.folder)
         _draw_network(axes, layers)
         axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
     save(figure, path, marks=["boxes of images: height by side in pixels, width by channels, both by their root"])

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from dxa_tbs.report.figures.drawing import BLUE, GREY, ORANGE, new_figure, save
-from dxa_tbs.report.history import read_history
+from dxa_tbs.runs.records import read_history
 
 CLASS_NAMES = ("Normal", "Degraded")
 SYNTHETIC = "synthetic phantom: shows the pipeline, says nothing of patients"

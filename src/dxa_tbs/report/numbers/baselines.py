@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from dxa_tbs.evaluation.measured import Scored, build_scored
 from dxa_tbs.report.experiments import Experiment
-from dxa_tbs.runs.files import read_csv
+from dxa_tbs.runs.files import MEASURES_CSV
+from dxa_tbs.runs.records import read_measures, read_split
 
 SLOPE = "variogram slope"
 BASELINES: dict[str, tuple[str, ...]] = {  # name: columns of measures.csv
@@ -30,7 +31,7 @@ BASELINES: dict[str, tuple[str, ...]] = {  # name: columns of measures.csv
 }
 THRESHOLD = 0.5
 ALPHA = 0.05  # level of significance of every test in the report
-NO_BASELINES = "no run of this split has both training images and measures.csv"
+NO_BASELINES = f"no run of this split has both training images and {MEASURES_CSV}"
 
 
 def fit_baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
@@ -41,12 +42,13 @@ def fit_baselines(experiment: Experiment, root: Path) -> dict[str, Scored]:
     """
     folds = []
     for run in experiment.repeats[0]:
-        file = root / run.folder / "measures.csv"
-        if "evaluated_run" in run.facts or not file.is_file():
+        run_dir = root / run.folder
+        if "evaluated_run" in run.facts or not (run_dir / MEASURES_CSV).is_file():
             return {}
-        measures = read_csv(file).set_index("image_id").apply(pd.to_numeric, errors="coerce").reset_index()
-        patients = read_csv(root / run.folder / "split.csv", columns=["image_id", "split", "label", "origin"])
-        originals = patients[patients["origin"] == ""].merge(measures, on="image_id", validate="one_to_one")
+        patients = read_split(run_dir, columns=["image_id", "split", "label", "origin"])
+        originals = patients[patients["origin"] == ""].merge(
+            read_measures(run_dir), on="image_id", validate="one_to_one"
+        )
         folds.append((originals[originals["split"] == "train"], originals[originals["split"] == "test"]))
     found = {}
     for name, columns in BASELINES.items():

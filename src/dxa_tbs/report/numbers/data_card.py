@@ -10,8 +10,9 @@ import pandas as pd
 
 from dxa_tbs.report.documents import ABSENT, Document
 from dxa_tbs.report.experiments import Experiment
-from dxa_tbs.report.patients import FEW, MIN_PATIENTS, NO_SUBGROUPS, levels, publishable, read_patients
+from dxa_tbs.report.patients import FEW, MIN_PATIENTS, levels, publishable, read_patients
 from dxa_tbs.report.study import Study
+from dxa_tbs.runs.records import SPLIT_COLUMNS
 
 
 def data_card_table(study: Study) -> list[Document]:
@@ -34,7 +35,7 @@ def _parts(one: Experiment, root: Path) -> Iterator[dict[str, Any]]:
     run = one.first
     patients = read_patients(root / run.folder)
     patients = patients[patients["origin"] == ""]
-    subgroups = [name for name in patients.columns if name not in NO_SUBGROUPS]
+    subgroups = [name for name in patients.columns if name not in SPLIT_COLUMNS]
     fold = run.config["split"].get("fold")
     of_fold = "" if fold is None else f", fold {fold} of {run.config['split']['folds']}"
     for split in ("train", "val", "test"):

@@ -14,7 +14,8 @@ from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.footnotes import explain_marks, marks_of
 from dxa_tbs.report.labels import label
 from dxa_tbs.report.study import Study
-from dxa_tbs.runs.files import read_csv
+from dxa_tbs.runs.files import ERRORS_CSV
+from dxa_tbs.runs.records import read_errors
 
 
 def errors_table(study: Study) -> list[Document]:
@@ -34,10 +35,9 @@ def errors_table(study: Study) -> list[Document]:
 
 def _errors(one: Experiment, root: Path) -> Iterator[dict[str, Any]]:
     run = one.first
-    file = root / run.folder / "errors.csv"
-    if not file.is_file():
+    if not (root / run.folder / ERRORS_CSV).is_file():
         return
-    errors = read_csv(file).merge(run.test[["image_id", "tbs"]], on="image_id", validate="one_to_one")
+    errors = read_errors(root / run.folder).merge(run.test[["image_id", "tbs"]], on="image_id", validate="one_to_one")
     threshold, cut = run.facts["thresholds"]["fixed"], run.config["labels"]["degraded_max_tbs"]
     for row in errors.to_dict("records"):
         yield {

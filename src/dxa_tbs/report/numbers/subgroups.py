@@ -15,8 +15,9 @@ from dxa_tbs.report.documents import ABSENT, Document, with_interval
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.footnotes import explain_marks
 from dxa_tbs.report.labels import naming_columns, printed_name
-from dxa_tbs.report.patients import MIN_PATIENTS, NO_SUBGROUPS, levels, publishable
+from dxa_tbs.report.patients import MIN_PATIENTS, levels, publishable
 from dxa_tbs.report.study import Study
+from dxa_tbs.runs.records import SPLIT_COLUMNS
 
 HIDDEN = f"no group of fewer than {MIN_PATIENTS} patients is shown, nor one that would reveal such a group"
 BAND_WIDTH = 0.05  # TBS units, from the cut on
@@ -47,7 +48,7 @@ def subgroups_table(study: Study) -> list[Document]:
         | {"column": column, "group": name}
         | _of_group(one, chosen, ("error", "sensitivity", "specificity"))
         for one in study.experiments
-        for column in one.images.columns.drop(list(NO_SUBGROUPS), errors="ignore")
+        for column in one.images.columns.drop(list(SPLIT_COLUMNS), errors="ignore")
         for name, chosen in _shown(one, levels(one.images[column]))
     ]
     if not rows:

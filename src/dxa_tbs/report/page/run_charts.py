@@ -13,10 +13,11 @@ from dxa_tbs.evaluation.measured import build_scored
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.documents import number
 from dxa_tbs.report.experiments import Experiment
-from dxa_tbs.report.history import read_history
 from dxa_tbs.report.numbers.run_list import TIMES, describe_run
 from dxa_tbs.report.page.charts import Line, line_chart
 from dxa_tbs.report.runs import Run
+from dxa_tbs.runs.files import HISTORY_CSV
+from dxa_tbs.runs.records import read_history
 
 BAND_RESAMPLES = 200
 
@@ -48,7 +49,7 @@ def _roc_chart(test: pd.DataFrame) -> str:
 
 
 def _history_charts(root: Path, run: Run) -> Iterator[str]:
-    if not (root / run.folder / "history.csv").is_file():  # an evaluation
+    if not (root / run.folder / HISTORY_CSV).is_file():  # an evaluation
         return
     history, whose = read_history(root / run.folder)
     epochs, tested = history["epoch"].to_numpy(float), run.facts.get("tested_epoch")

@@ -1,0 +1,112 @@
+"""Each kind's settings reach its function, and a new network, task, dataset or loss is one module and one YAML file."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import toys.dataset
+import toys.loss
+import toys.network
+import toys.tasks  # noqa: F401 - importing registers
+from conftest import composed
+from PIL import Image
+from scipy.stats import pearsonr
+
+from dxa_tbs.config.checks import check_config
+from dxa_tbs.config.kinds import KINDS, Kind, resolve
+from dxa_tbs.config.schema import Config
+from dxa_tbs.errors import Refusal
+from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.report.build import write_report
+from dxa_tbs.runs.records import read_history, read_metrics, read_predictions, read_split
+
+NUM_IMAGES = 60
+FUNCTIONS = {f"{group}={name}": kind for group, kinds in KINDS.items() for name, kind in kinds.items() if kind.function}
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_every_setting_that_a_kind_declares_is_an_argument_of_its_function(kind: Kind) -> None:
+    inherited = {name for base in kind.schema.__mro__[1:] for name in getattr(base, "__annotations__", {})}
+    own = set(inspect.get_annotations(kind.schema)) - inherited
+    assert own <= set(inspect.signature(resolve(kind.function)).parameters)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of images whose brightness is the class, and nearly the TBS."""
+    folder, rng = tmp_path_factory.mktemp("named"), np.random.default_rng(0)
+    for number in range(NUM_IMAGES):
+        label = number % 3
+        pixels = rng.integers(60 * label, 60 * label + 60, (224, 224), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{label}_{number:03}_{1 + 0.2 * label + 0.1 * rng.random():.3f}.png")
+    return folder
+
+
+def configured(images: Path, root: Path, *typed: str) -> Config:
+    config = composed(
+        f"hydra.searchpath=[file://{(Path(__file__).parent / 'toys/conf').as_posix()}]",
+        *("model=tiny", "dataset=named", f"dataset.folder={images.as_posix()}", "augmentation=none"),
+        *("split=stratified", "split.val_fraction=0.25", "split.test_fraction=0.25"),
+        *(f"output_root={root}", f"cache_dir={root}/cache", "trainer.device=cpu", "trainer.precision=fp32"),
+        *typed,
+    )
+    check_config(config)
+    return config
+
+
+def test_three_classes_and_values_are_trained_by_the_same_loop(images: Path, tmp_path: Path) -> None:
+    steps = ("trainer.epochs=60", "trainer.patience=null", "trainer.batch_size=8")
+    classes = run_experiment(configured(images, tmp_path, "task=three_classes", "optimizer.lr=0.02", *steps))
+    found = read_predictions(classes)
+    assert list(found.columns) == ["image_id", "split", "label", "score_low", "score_middle", "score_high"]
+    scores = found.filter(like="score_").to_numpy()
+    assert scores.sum(axis=1) == pytest.approx(1)
+    test = (found["split"] == "test").to_numpy()
+    accuracy = (scores.argmax(axis=1) == found["label"])[test].mean()
+    assert accuracy > 0.8
+    assert read_metrics(classes)["test"] == {"accuracy": pytest.approx(accuracy)}
+    assert read_metrics(classes)["num_images"]["test"]["middle_original"] == (found["label"] == 1)[test].sum()
+
+    values = run_experiment(configured(images, tmp_path, "task=regression", "loss=capped", "optimizer.lr=0.01", *steps))
+    found = read_predictions(values)
+    assert list(found.columns) == ["image_id", "split", "tbs", "predicted_tbs"]
+    test = (found["split"] == "test").to_numpy()
+    r = pearsonr(found["tbs"][test].astype(float), found["predicted_tbs"][test]).statistic
+    assert r > 0.8
+    assert read_metrics(values)["test"] == {"r": pytest.approx(r)}
+    history = pd.read_csv(values / "history.csv")
+    assert history["watched_loss"].iloc[-1] < history["watched_loss"].iloc[0]
+    assert history["val_originals_r"].iloc[-1] > 0.8
+
+
+def test_a_network_and_a_dataset_from_outside_reach_the_report(images: Path, tmp_path: Path) -> None:
+    """With two classes: the third one's images are left out."""
+    two = tmp_path / "two"
+    two.mkdir()
+    for path in images.glob("[01]_*.png"):
+        (two / path.name).write_bytes(path.read_bytes())
+    binary = run_experiment(configured(two, tmp_path, "trainer.epochs=2"))
+    other = run_experiment(configured(images, tmp_path, "task=three_classes", "trainer.epochs=1"))
+    assert set(read_split(binary)["label"]) == {0, 1}
+    assert len(read_history(binary).epochs) == 2
+    text = write_report(tmp_path / "runs")
+    assert "tiny adhoc" in text
+    name = other.relative_to(tmp_path / "runs")
+    assert f"of another task (three_classes), which these tables do not have: {name}" in text
+
+
+def test_the_settings_of_a_kind_from_outside_are_part_of_its_identity(images: Path, tmp_path: Path) -> None:
+    one, two = (
+        run_experiment(configured(images, tmp_path, "task=regression", "loss=capped", "trainer.epochs=1", *typed))
+        for typed in ((), ("loss.cap=2",))
+    )
+    assert one != two
+
+
+def test_a_wrong_setting_of_a_kind_from_outside_is_refused(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"optimizer\.lr=0"):
+        configured(images, tmp_path, "task=regression", "loss=capped", "optimizer.lr=0")
