@@ -28,7 +28,7 @@ ALLOWED = {  # room: what else of ours it may import
     "verification": {"evaluation", "runs"},
     "report": {"evaluation", "runs", "verification"},
     "pipeline": {"config", "data", "evaluation", "models", "report", "runs", "tasks", "training", "verification"},
-    "notebook": {"config", "pipeline"},
+    "notebook": {"config", "pipeline", "runs"},
     "train": {"config", "pipeline", "runs", "verification"},
     "tables": {"config", "report"},
     "reproduce": {"config", "pipeline", "report", "runs"},

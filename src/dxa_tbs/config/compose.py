@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -38,23 +39,35 @@ def load_config(cfg: DictConfig) -> Config:
 
 
 def compose_config(*overrides: str) -> Config:
-    """Return the configuration that these settings describe, checked; the same as on the command line.
+    """Return the checked configuration that these settings describe, as the command line composes it.
 
     Raises:
         Refusal: a setting cannot be used.
         hydra.errors.HydraException: there is no such setting or option.
     """
-    register_schemas()
-    hydra = GlobalHydra.instance()
-    callers, hydra.hydra = hydra.hydra, None
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            check_recipe(overrides)
-            config = load_config(compose("config", overrides=list(overrides)))
-    finally:
-        hydra.hydra = callers
+    with _hydra():
+        check_recipe(overrides)
+        config = load_config(compose("config", overrides=list(overrides)))
     check_config(config)
     return config
+
+
+def defaults_of(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that hold if nothing is typed but the options that name a run's folder, among these."""
+    with _hydra():
+        return default_settings(chosen_options(overrides))
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Initialise Hydra for our configuration, whatever else it is initialised for."""
+    register_schemas()
+    callers, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = callers
 
 
 def settings_of(plain: Mapping[str, Any]) -> Config:

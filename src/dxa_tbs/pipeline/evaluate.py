@@ -35,11 +35,10 @@ def load_trained(config: Config, run_dir: Path) -> Trained:
     """
     import pandas as pd  # here, because what is finished already is answered before
 
-    from dxa_tbs.pipeline.learner import build_learner
-    from dxa_tbs.pipeline.train import Trained, caches_features, new_network
+    from dxa_tbs.pipeline.train import Trained, new_learner, new_network
 
     network = new_network(config, trained=run_dir / MODEL_PT)
-    learner = build_learner(network, caches_features=caches_features(config))
+    learner = new_learner(network, config)
     return Trained(network, learner, inputs=None, history=pd.DataFrame(), facts={}, timing={})
 
 

@@ -222,7 +222,7 @@ def _test(
     network = trained.network
     weights = network.weights | {"sha256": sha256_of_file(weights_of / MODEL_PT)}
     write_json(job.run_dir / ENVIRONMENT_JSON, {**environment, "weights": weights})
-    predictions = test(trained, prepared, cache_dir=job.config.cache_dir, on_progress=job.on_progress)
+    predictions = test(trained, prepared, on_progress=job.on_progress)
     write_csv(job.run_dir / PREDICTIONS_CSV, predictions)
     tested_epoch = trained.facts.get("tested_epoch")
     scored = Scored(job.run_dir, job.config, prepared, predictions, network.is_as_meant, tested_epoch, val_f1)

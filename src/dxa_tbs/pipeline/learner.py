@@ -30,11 +30,13 @@ class Learner:
         model: shares its parameters with the network.
         to_input: from a batch of inputs to what the model takes.
         stem: the frozen part in front of it, whose features are its inputs; None: its inputs are pixels.
+        cache_dir: where features are kept.
     """
 
     model: nn.Module
     to_input: ToInput
     stem: nn.Sequential | None
+    cache_dir: Path
     normalise: Normalisation
     precision: Precision
 
@@ -62,7 +64,7 @@ class Inputs:
         return dict(zip(self.sha256, self.array, strict=True))
 
 
-def build_learner(network: Network, *, caches_features: bool) -> Learner:
+def build_learner(network: Network, *, caches_features: bool, cache_dir: Path = Path()) -> Learner:
     """Return what is to be trained.
 
     Args:
@@ -72,13 +74,13 @@ def build_learner(network: Network, *, caches_features: bool) -> Learner:
     normalise, precision = network.normalise, network.precision
     if caches_features:
         stem, tail = cut_at_dropout(network.model)
-        return Learner(with_frozen_lowered(tail, precision), feature_maps, stem, normalise, precision)
+        return Learner(with_frozen_lowered(tail, precision), feature_maps, stem, cache_dir, normalise, precision)
     model, to_input = network.model, normalise.to_input
     if network.device.type == "cpu" and isinstance(model, nn.Sequential):
         takes_one_channel = normalise.is_grey and begins_with_block(model)
         model = with_fast_blocks(model, takes_one_channel=takes_one_channel)
         to_input = normalise.to_grey_input if takes_one_channel else to_input
-    return Learner(model, to_input, None, normalise, precision)
+    return Learner(model, to_input, None, cache_dir, normalise, precision)
 
 
 def make_inputs(
@@ -86,7 +88,6 @@ def make_inputs(
     pixels: np.ndarray,
     sha256: Sequence[str],
     *,
-    cache_dir: Path,
     known: Mapping[str, np.ndarray] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Inputs:
@@ -107,7 +108,7 @@ def make_inputs(
             sha256,
             normalise=learner.normalise,
             precision=learner.precision,
-            cache_dir=cache_dir,
+            cache_dir=learner.cache_dir,
             known=known,
             on_progress=on_progress,
         )

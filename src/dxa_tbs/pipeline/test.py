@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from dxa_tbs.pipeline.learner import make_inputs, predict_all
@@ -12,9 +10,7 @@ from dxa_tbs.pipeline.train import Trained
 from dxa_tbs.progress import OnProgress, ignore_progress
 
 
-def test(
-    trained: Trained, prepared: Prepared, *, cache_dir: str | Path, on_progress: OnProgress = ignore_progress
-) -> pd.DataFrame:
+def test(trained: Trained, prepared: Prepared, *, on_progress: OnProgress = ignore_progress) -> pd.DataFrame:
     """Return image_id, split, the target and the scores of all images that were not trained on (predictions.csv).
 
     Raises:
@@ -26,7 +22,6 @@ def test(
         trained.learner,
         prepared.pixels_of(scored.index),
         scored["sha256"].tolist(),
-        cache_dir=Path(cache_dir),
         known=trained.inputs.by_sha256() if trained.inputs else None,
         on_progress=on_progress,
     )

@@ -74,9 +74,8 @@ def train(
     table = development.table
     with clock.part("prepare_s"):
         network = network or new_network(config, on_progress=on_progress)
-        learner = build_learner(network, caches_features=caches_features(config))
-        sha256, cache_dir = table["sha256"].tolist(), Path(config.cache_dir)
-        inputs = make_inputs(learner, development.pixels, sha256, cache_dir=cache_dir, on_progress=on_progress)
+        learner = new_learner(network, config)
+        inputs = make_inputs(learner, development.pixels, table["sha256"].tolist(), on_progress=on_progress)
         is_original = (table["origin"] == "").to_numpy()
         is_val = (table["split"] == "val").to_numpy()
         is_watched = is_val & (is_original | (config.trainer.watched is Watched.all))
@@ -121,9 +120,10 @@ def new_network(config: Config, *, trained: Path | None = None, on_progress: OnP
     return network
 
 
-def caches_features(config: Config) -> bool:
-    """Return whether what the frozen part makes of each image is computed once."""
-    return isinstance(config.approach, HeadConfig) and config.approach.cache_features
+def new_learner(network: Network, config: Config) -> Learner:
+    """Return the part of the network that is trained and asked."""
+    caches_features = isinstance(config.approach, HeadConfig) and config.approach.cache_features
+    return build_learner(network, caches_features=caches_features, cache_dir=Path(config.cache_dir))
 
 
 def prepare_step(network: Network, learner: Learner, training: Samples, config: Config) -> Step:

@@ -107,14 +107,14 @@ def find_runs(root: Path) -> dict[Path, str]:
     return {folder: state_of(folder) for folder in folders}
 
 
-def require_finished(run_dir: Path) -> Path:
+def require_finished(run_dir: Path, *, key: str = "evaluate") -> Path:
     """Return `run_dir` if it holds a finished run with its weights.
 
     Raises:
         Refusal: it does not.
     """
     if not (run_dir / METRICS_JSON).is_file() or not (run_dir / MODEL_PT).is_file():
-        raise Refusal(f"evaluate={run_dir} is not the folder of a finished, trained run (metrics.json and model.pt)")
+        raise Refusal(f"{key}={run_dir} is not the folder of a finished, trained run (metrics.json and model.pt)")
     return run_dir
 
 

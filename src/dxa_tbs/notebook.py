@@ -1,0 +1,53 @@
+"""The verbs for a notebook or a script: each takes values and returns values.
+
+A run as the command line does it, with the same folder, and its results:
+
+>>> from dxa_tbs.notebook import compose, predict, prepare, read_metrics, run, test, train
+>>> run_dir = run("model=model3", "dataset.num_normal=40", "dataset.num_degraded=20", "split=stratified",
+...               "split.val_fraction=0.2", "split.test_fraction=0.2", "trainer.epochs=2")
+>>> sorted(read_metrics(run_dir)["test"]["at_fixed"])[:3]
+['accuracy', 'auc', 'auc_hard']
+
+Step by step, with nothing written but the cache of images:
+
+>>> config = compose("model=model3", "dataset.num_normal=40", "dataset.num_degraded=20", "split=stratified",
+...                  "split.val_fraction=0.2", "split.test_fraction=0.2", "trainer.epochs=2")
+>>> prepared = prepare(config)
+>>> trained = train(prepared.development, config)
+>>> list(trained.history.columns[:4])
+['epoch', 'train_loss', 'watched_loss', 'val_originals_loss']
+>>> scores = test(trained, prepared)
+>>> list(scores.columns)
+['image_id', 'split', 'label', 'score']
+
+Scores of other images, from a finished run:
+
+>>> predict(run_dir, prepared.test.pixels).shape
+(12, 2)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dxa_tbs.config.compose import compose_config as compose
+from dxa_tbs.config.compose import defaults_of
+from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.pipeline.predict import predict
+from dxa_tbs.pipeline.prepare import prepare
+from dxa_tbs.pipeline.test import test
+from dxa_tbs.pipeline.train import train
+from dxa_tbs.progress import OnProgress, ignore_progress
+from dxa_tbs.runs.records import read_metrics
+
+__all__ = ["compose", "predict", "prepare", "read_metrics", "run", "test", "train"]
+
+
+def run(*overrides: str, on_progress: OnProgress = ignore_progress) -> Path:
+    """Train and test as `python -m dxa_tbs.train <overrides>` does, unless that is done; return the run folder.
+
+    Raises:
+        Refusal: a setting, the data, the weights or the device cannot be used.
+        hydra.errors.HydraException: there is no such setting or option.
+    """
+    return run_experiment(compose(*overrides), defaults=defaults_of(overrides), on_progress=on_progress)

@@ -1,0 +1,76 @@
+"""The verbs take values and return values: prepare, train, test, predict."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, composed
+from PIL import Image
+
+from dxa_tbs import notebook
+from dxa_tbs.data.window import crop_frame
+from dxa_tbs.errors import Refusal
+from dxa_tbs.hashes import sha256_of_array
+from dxa_tbs.notebook import predict, prepare, train
+from dxa_tbs.pipeline import test as testing
+from dxa_tbs.progress import Progress
+from dxa_tbs.runs.records import read_history, read_predictions
+
+
+def test_the_example_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(notebook)
+    assert (results.failed, results.attempted) == (0, 10)
+    (run_dir,) = tmp_path.glob("outputs/runs/phantom/adhoc/model3/*")
+    assert run_dir.name.startswith("seed0-")
+
+
+def test_the_verbs_give_what_a_run_writes_and_training_has_no_test_image(finished: Path, cache_dir: Path) -> None:
+    told: list[Progress] = []
+    config = composed(*SMALL, f"cache_dir={cache_dir}")
+    prepared = prepare(config, on_progress=told.append)
+    development = {sha256_of_array(np.asarray(image)) for image in prepared.development.pixels}
+    assert development == set(prepared.development.table["sha256"])
+    assert development.isdisjoint(prepared.test.table["sha256"])
+    trained = train(prepared.development, config, on_progress=told.append)
+    assert testing.test(trained, prepared).reset_index(drop=True).equals(read_predictions(finished))
+    assert trained.history["watched_loss"].tolist() == read_history(finished).epochs["watched_loss"].tolist()
+
+    training = [progress for progress in told if progress.stage == "training"]
+    num_train = (prepared.table["split"] == "train").sum()
+    assert {progress.total for progress in training} == {num_train}
+    assert [progress.done for progress in training] == sorted(progress.done for progress in training)
+    assert training[-1].done == num_train
+    assert [bool(progress.epoch) for progress in training] == [False] * (len(training) - 1) + [True]
+
+
+def test_predictions_need_no_label_and_are_those_of_the_test(finished: Path, cache_dir: Path, tmp_path: Path) -> None:
+    prepared = prepare(composed(*SMALL, f"cache_dir={cache_dir}"))
+    scores = read_predictions(finished).set_index("image_id")["score"]
+    ours = predict(finished, prepared.test.pixels, device="cpu")
+    assert ours["score"].to_numpy() == pytest.approx(scores[prepared.test.table["image_id"]].to_numpy(), abs=1e-6)
+
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 260, 240), dtype=np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    paths = [tmp_path / f"{number}.png" for number in (2, 0, 1)]
+    of_files = predict(finished, paths, device="cpu", cache_dir=tmp_path / "cache")
+    assert of_files["image"].tolist() == list(map(str, paths))
+    windows = np.stack([crop_frame(frames[number], np.full(4, np.nan)) for number in (2, 0, 1)])
+    assert of_files["score"].tolist() == predict(finished, windows, device="cpu")["score"].tolist()
+
+
+def test_what_cannot_be_predicted_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"images: float64 \(2, 224, 224\) given: give uint8"):
+        predict(finished, np.zeros((2, 224, 224)))
+    with pytest.raises(Refusal, match=r"images: uint8 \(2, 100, 224\) given"):
+        predict(finished, np.zeros((2, 100, 224), np.uint8))
+    with pytest.raises(Refusal, match=r"run_dir=.* is not the folder of a finished, trained run"):
+        predict(tmp_path, np.zeros((2, 224, 224), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(Refusal, match="1 of 1 images cannot be used"):
+        predict(finished, [tmp_path / "broken.png"], cache_dir=tmp_path)
