@@ -70,8 +70,8 @@ def write_images(folder: Path, num_train: int) -> None:
 
 
 def batch_size(model: str) -> int:
-    recipe = conf_dir() / "recipe" / f"{model}_sgd.yaml"
-    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+    own = conf_dir() / "batch_size" / f"{model}.yaml"
+    settings = yaml.safe_load(own.read_text(encoding="utf-8")) if own.is_file() else {}
     return int(settings.get("trainer", {}).get("batch_size", 24))
 
 

@@ -180,8 +180,9 @@ def test_a_file_of_ones_own_that_sets_no_name_is_refused(tmp_path: Path) -> None
         ("defaults: [model1, _self_]\n", [], 24, {"lr": 0.001, "momentum": 0.6}),
         ("defaults: [model4, _self_]\n", ["optimizer=adamw"], 48, {"lr": 0.001}),
         ("defaults: [model4, _self_]\n", ["optimizer.lr=0.5"], 48, {"lr": 0.5, "momentum": 0.9}),
-        ("defaults: [model4, _self_, override /recipe@_global_.recipe: model2_sgd]\n", [], 24, {"momentum": 0.7}),
+        ("defaults: [model4, _self_, override /recipe@_global_.recipe: model2_sgd]\n", [], 48, {"momentum": 0.7}),
         ("defaults: [parent, _self_]\n", [], 48, {"lr": 0.0001, "momentum": 0.9}),
+        ("defaults: [model4, _self_]\n", ["optimizer=mine"], 48, {"lr": 0.5}),
         (
             "defaults: [/schema/model@_here_: adhoc, _self_]\nweights: none\nfc_widths: [9]\n"
             "input_mean: [0, 0, 0]\ninput_std: [1, 1, 1]\n",
@@ -190,7 +191,7 @@ def test_a_file_of_ones_own_that_sets_no_name_is_refused(tmp_path: Path) -> None
             {"lr": 0.0001, "momentum": 0.9},
         ),
     ],
-    ids=["of model4", "of model1", "adamw", "typed", "own recipe", "of one derived", "of none"],
+    ids=["of model4", "of model1", "adamw", "typed", "own recipe", "of one derived", "own optimizer", "of none"],
 )
 def test_a_model_trains_with_the_settings_of_the_one_it_derives_from(
     own: str, typed: list[str], batch_size: int, optimizer: dict[str, float], tmp_path: Path
@@ -198,6 +199,8 @@ def test_a_model_trains_with_the_settings_of_the_one_it_derives_from(
     (tmp_path / "my/model").mkdir(parents=True)
     (tmp_path / "my/model/parent.yaml").write_text("defaults: [model4, _self_]\nname: parent\n")
     (tmp_path / "my/model/wide.yaml").write_text(f"{own}name: wide\nfilters: [4, 8]\n")
+    (tmp_path / "my/optimizer").mkdir()
+    (tmp_path / "my/optimizer/mine.yaml").write_text("defaults: [adamw, _self_]\nname: mine\nlr: 0.5\n")
     done = dxa("train", "--config-dir", "my", "model=wide", *typed, "--cfg", "job", cwd=tmp_path)
     config = yaml.safe_load(done.stdout)
     assert config["model"]["filters"] == [4, 8]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dxa_tbs.config.answers import one_line_refusals, print_refusal, refuse_empty_sweeps
 from dxa_tbs.config.checks import check_config, check_names
-from dxa_tbs.config.compose import check_recipe, default_settings, load_config, take_over_training
+from dxa_tbs.config.compose import check_recipe, default_settings, help_text, load_config, take_over_training
 from dxa_tbs.config.kinds import register_schemas
 from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
@@ -84,9 +84,14 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
 
 
 def main() -> None:
-    with one_line_refusals(sys.argv[1:]):
-        refuse_empty_sweeps(sys.argv[1:])
-        run_job()
+    arguments = sys.argv[1:]
+    with one_line_refusals(arguments):
+        refuse_empty_sweeps(arguments)
+        flags = {text for text in arguments if text.startswith("-")}
+        if flags and flags <= {"--help", "-h"}:
+            print(help_text([text for text in arguments if text not in flags]))
+        else:
+            run_job()
 
 
 if __name__ == "__main__":

@@ -70,6 +70,17 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = callers
 
 
+def help_text(overrides: Sequence[str]) -> str:
+    """Return what --help shows: conf/hydra/help with the configuration that these settings describe.
+
+    Hydra's own --help lists every group of every package on its search path first, which takes half a second.
+    """
+    with _hydra():
+        cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+    ours = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    return str(cfg.hydra.help.template).replace("$CONFIG", OmegaConf.to_yaml(ours))
+
+
 def settings_of(plain: Mapping[str, Any]) -> Config:
     """Return the configuration that config.yaml of a run holds, as dataclasses.
 
