@@ -13,18 +13,22 @@ import toys.loss
 import toys.network
 import toys.tasks  # noqa: F401 - importing registers
 from conftest import composed
+from hydra import compose
 from PIL import Image
 from scipy.stats import pearsonr
 
 from dxa_tbs.config.checks import check_config
+from dxa_tbs.config.compose import load_config, take_over_training
 from dxa_tbs.config.kinds import KINDS, Kind, resolve
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.report.build import write_report
+from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.records import read_history, read_metrics, read_predictions, read_split
 
 NUM_IMAGES = 60
+SEARCHPATH = f"hydra.searchpath=[file://{(Path(__file__).parent / 'toys/conf').as_posix()}]"
 FUNCTIONS = {f"{group}={name}": kind for group, kinds in KINDS.items() for name, kind in kinds.items() if kind.function}
 
 
@@ -48,7 +52,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def configured(images: Path, root: Path, *typed: str) -> Config:
     config = composed(
-        f"hydra.searchpath=[file://{(Path(__file__).parent / 'toys/conf').as_posix()}]",
+        SEARCHPATH,
         *("model=tiny", "dataset=named", f"dataset.folder={images.as_posix()}", "augmentation=none"),
         *("split=stratified", "split.val_fraction=0.25", "split.test_fraction=0.25"),
         *(f"output_root={root}", f"cache_dir={root}/cache", "trainer.device=cpu", "trainer.precision=fp32"),
@@ -81,6 +85,16 @@ def test_three_classes_and_values_are_trained_by_the_same_loop(images: Path, tmp
     history = pd.read_csv(values / "history.csv")
     assert history["watched_loss"].iloc[-1] < history["watched_loss"].iloc[0]
     assert history["val_originals_r"].iloc[-1] > 0.8
+
+
+def test_an_evaluation_asks_the_task_of_the_run(images: Path, tmp_path: Path) -> None:
+    run_dir = run_experiment(configured(images, tmp_path, "task=three_classes", "trainer.epochs=2"))
+    typed = [f"evaluate={run_dir}", f"output_root={tmp_path}", f"cache_dir={tmp_path}/cache", "name=again"]
+    cfg = compose("config", overrides=[SEARCHPATH, *typed])
+    take_over_training(cfg, read_config(run_dir), typed)
+    again = run_experiment(load_config(cfg))
+    columns = ["score_low", "score_middle", "score_high"]
+    assert read_predictions(again)[columns].equals(read_predictions(run_dir)[columns])
 
 
 def test_a_network_and_a_dataset_from_outside_reach_the_report(images: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def help_text(overrides: Sequence[str]) -> str:
     """
     with _hydra():
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
-    ours = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return str(cfg.hydra.help.template).replace("$CONFIG", OmegaConf.to_yaml(ours))
 
 
@@ -159,7 +159,7 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
         Refusal: the user typed something that the weights have decided, or a part of a group without its option.
     """
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
-    decided = ("seed", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
+    decided = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
     for key in sorted(typed - {"trainer.device"}):
         group = key.split(".")[0]
         if group in (*decided, "recipe", "experiment"):
@@ -181,14 +181,27 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
 
 
 def _typed(section: str, values: Any) -> Any:
-    """Return the values of a section as a node of the schema whose fields they have."""
+    """Return the values of a section as a node of the schema whose fields they have.
+
+    If several kinds have the same fields, it is the one that is called as the option.
+
+    Raises:
+        Refusal: no kind has these fields, or several have, none of them called so.
+    """
     if not isinstance(values, Mapping):
         return values
-    schemas = [kind.schema for kind in KINDS.get(section, {}).values()] or [get_type_hints(Config)[section]]
-    for kind in schemas:
-        if {field.name for field in dataclasses.fields(kind)} == set(values):
-            return OmegaConf.merge(OmegaConf.structured(kind), values)
-    raise Refusal(f"evaluate: the run's {section} has other settings than this version's: train it again")
+    kinds = {name: kind.schema for name, kind in KINDS.get(section, {}).items()}
+    kinds = kinds or {section: get_type_hints(Config)[section]}
+    fitting = {
+        name: schema
+        for name, schema in kinds.items()
+        if {field.name for field in dataclasses.fields(schema)} == set(values)
+    }
+    name = next(iter(fitting)) if len(fitting) == 1 else values.get("name")
+    if name not in fitting:
+        told = f"fit several kinds ({', '.join(fitting)})" if fitting else "are not the settings of this version"
+        raise Refusal(f"{section}: the run's settings {told}: train it again")
+    return OmegaConf.merge(OmegaConf.structured(fitting[name]), values)
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

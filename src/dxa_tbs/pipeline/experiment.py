@@ -28,7 +28,7 @@ from dxa_tbs.pipeline.evaluate import check_new_to, load_trained
 from dxa_tbs.pipeline.imports import collector_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
-from dxa_tbs.pipeline.results import Scored, threshold_of, write_results
+from dxa_tbs.pipeline.results import Scored, write_results
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.runs.files import (
     ENVIRONMENT_JSON,
@@ -140,7 +140,7 @@ def _train_and_test(job: _Job) -> None:
         save_weights(network.state, job.run_dir / MODEL_PT)
         write_json(job.run_dir / TIMING_JSON, trained.timing)
         facts |= trained.facts
-        facts |= _test(job, prepared, trained, environment, job.run_dir, val_f1=None)
+        facts |= _test(job, prepared, trained, environment, source=None)
 
 
 def _evaluate(job: _Job, source: Path) -> None:
@@ -155,7 +155,7 @@ def _evaluate(job: _Job, source: Path) -> None:
         environment = _write_start(job, prepared, trained.network)
         is_external = read_config(source)["dataset"] != to_plain(job.config)["dataset"]
         facts |= {"evaluated_run": str(source), "is_external": is_external}
-        facts |= _test(job, prepared, trained, environment, source, val_f1=threshold_of(source))
+        facts |= _test(job, prepared, trained, environment, source=source)
 
 
 @contextlib.contextmanager
@@ -207,25 +207,23 @@ def _test(
     prepared: Prepared,
     trained: Trained,
     environment: Mapping[str, Any],
-    weights_of: Path,
     *,
-    val_f1: float | None,
+    source: Path | None,
 ) -> dict[str, Any]:
     """Test; write what comes of it; return its part of metrics.json.
 
     Args:
-        weights_of: the run folder that holds model.pt.
-        val_f1: the threshold chosen when the weights were trained; None: choose it now.
+        source: the run whose weights are evaluated; None: this one's.
     """
     from dxa_tbs.pipeline.test import test
 
     network = trained.network
-    weights = network.weights | {"sha256": sha256_of_file(weights_of / MODEL_PT)}
+    weights = network.weights | {"sha256": sha256_of_file((source or job.run_dir) / MODEL_PT)}
     write_json(job.run_dir / ENVIRONMENT_JSON, {**environment, "weights": weights})
     predictions = test(trained, prepared, on_progress=job.on_progress)
     write_csv(job.run_dir / PREDICTIONS_CSV, predictions)
     tested_epoch = trained.facts.get("tested_epoch")
-    scored = Scored(job.run_dir, job.config, prepared, predictions, network.is_as_meant, tested_epoch, val_f1)
+    scored = Scored(job.run_dir, job.config, prepared, predictions, network.is_as_meant, tested_epoch, source)
     return {
         "synthetic": prepared.is_synthetic,
         "bits": prepared.bits,

@@ -57,7 +57,7 @@ class Scored:
         predictions: image_id, split, label and score of the images that were not trained on (predictions.csv).
         is_as_meant: False for an ImageNet network that was initialised at random.
         tested_epoch: None for an evaluation.
-        val_f1: the threshold that was chosen when the weights were trained; None: choose it now, on validation.
+        source: the run whose weights are evaluated; None: they were trained just now.
     """
 
     run_dir: Path
@@ -66,7 +66,7 @@ class Scored:
     predictions: pd.DataFrame
     is_as_meant: bool
     tested_epoch: int | None
-    val_f1: float | None
+    source: Path | None
 
 
 def write_results(task: Task, scored: Scored) -> dict[str, Any]:
@@ -88,7 +88,8 @@ def write_binary(scored: Scored) -> dict[str, Any]:
     """Write thumbnails of errors and figures; return metrics and thresholds."""
     table, settings = scored.prepared.table, scored.config.evaluation
     is_original = table.loc[scored.predictions.index, "origin"] == ""
-    results = score(scored.predictions[is_original], fixed=settings.threshold, val_f1=scored.val_f1)
+    chosen = None if scored.source is None else threshold_of(scored.source)
+    results = score(scored.predictions[is_original], fixed=settings.threshold, val_f1=chosen)
     pixels_of, threshold = scored.prepared.pixels_of, settings.threshold
     keep_errors(scored.run_dir, scored.predictions, pixels_of, threshold=threshold, shown=settings.shown_errors)
     draw(scored)
