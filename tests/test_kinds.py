@@ -23,6 +23,7 @@ from dxa_tbs.config.kinds import KINDS, Kind, resolve
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.experiment import run_experiment
+from dxa_tbs.pipeline.results import watched_loss
 from dxa_tbs.report.build import write_report
 from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.records import read_history, read_metrics, read_predictions, read_split
@@ -85,6 +86,7 @@ def test_three_classes_and_values_are_trained_by_the_same_loop(images: Path, tmp
     history = pd.read_csv(values / "history.csv")
     assert history["watched_loss"].iloc[-1] < history["watched_loss"].iloc[0]
     assert history["val_originals_r"].iloc[-1] > 0.8
+    assert watched_loss(values) == pytest.approx(history["watched_loss"].min())
 
 
 def test_an_evaluation_asks_the_task_of_the_run(images: Path, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ class History(NamedTuple):
     """The epochs of a training.
 
     Attributes:
-        epochs: one row per epoch: epoch, train_loss, watched_loss, val_loss, val_auc, lr, train_s, val_s.
+        epochs: one row per epoch: epoch, train_loss, watched_loss, val_loss, val_auc (or the metric of another task), lr,
+            train_s, val_s.
         val_images: the images behind val_loss and val_auc: the validation originals, in version 0.1.0 with their
             augmented copies.
     """
@@ -74,10 +75,9 @@ def read_history(run_dir: Path) -> History:
     epochs = read_csv(run_dir / HISTORY_CSV)
     is_of_0_1_0 = "watched_loss" not in epochs
     if is_of_0_1_0:
-        epochs = epochs.assign(watched_loss=epochs["val_loss"])
-    epochs = epochs.rename(columns={"val_originals_loss": "val_loss", "val_originals_auc": "val_auc"})
-    columns = ["epoch", "train_loss", "watched_loss", "val_loss", "val_auc", "lr", "train_s", "val_s"]
-    return History(epochs[columns], "validation, augmented copies included" if is_of_0_1_0 else "validation")
+        epochs.insert(2, "watched_loss", epochs["val_loss"])
+    epochs = epochs.rename(columns=lambda name: name.replace("val_originals_", "val_"))
+    return History(epochs, "validation, augmented copies included" if is_of_0_1_0 else "validation")
 
 
 def read_measures(run_dir: Path) -> pd.DataFrame:
