@@ -44,11 +44,11 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
-            "model=modle4: no such option: did you mean model4?; there are alexnet, densenet121, model1,",
+            "model=modle4: no such option: did you mean model4?; options: alexnet, densenet121, model1,",
         ),
         (
             ["approach=full", "model=model4"],
-            "approach=full: retrains ImageNet networks, and model4 is none: use approach=adhoc",
+            "approach=full: retrains an ImageNet network, which model4 is not: use approach=adhoc",
         ),
         (["model.weights=imagenet"], "model.weights=imagenet: model4 is trained from scratch: drop it"),
         (["model=squeezenet"], "model=squeezenet: is an ImageNet network: use approach=full or approach=head with it"),
@@ -61,8 +61,8 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
             "model.weights=lost.pth: no such file: use imagenet, none, or the path of a state dict",
         ),
         (["model=resnet18", "approach=full", "model.backbone_dropout=0.5"], "model.backbone_dropout=0.5: resnet18 has"),
-        (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; there are demo"),
-        (["+unknown=1"], "unknown is no setting: drop it"),
+        (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; options: demo"),
+        (["+unknown=1"], "unknown is not a setting: drop it"),
         (["model=null"], "a group cannot be null"),
         (["seed=-1"], "seed=-1: must be between 0 and"),
         (["seed=0,1"], "seed=0,1: several values: add -m"),
@@ -73,10 +73,10 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["name=a b"], "name=a b: names a folder: use letters, digits, . - and _"),
         (["evaluate=nowhere"], "evaluate=nowhere is not the folder of a finished, trained run"),
         (["hydra.run.dir=x"], "hydra.run.dir=x: does not place a run"),
-        (["recipe=typo"], "recipe=typo: no such option; there are model1_sgd, model2_sgd,"),
+        (["recipe=typo"], "recipe=typo: no such option; options: model1_sgd, model2_sgd,"),
         (["-m", "seed=range(0,0)"], "seed=range(0,0): holds no value, so nothing would be run: give one or more"),
         (["-m", "model=glob(zz*)"], "model=glob(zz*): holds no value"),
-        (["model.input_std=inf"], "model.input_std=inf: takes several values: give a list, such as [0.5,0.5,0.5]"),
+        (["model.input_std=inf"], "model.input_std=inf: must be a list, such as [0.5,0.5,0.5]"),
         (["model.input_std=[inf,1,1]"], "model.input_std=[inf, 1.0, 1.0]: must be finite: give a number"),
         (["dataset.subgroups=[nonsense]"], "dataset.subgroups=['nonsense']: the cohort has no column nonsense: drop"),
     ],
@@ -110,7 +110,7 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
         (
             "model/mine",
             "defaults: [model4, _self_]\nname: mine\nfilters: abc",
-            "model.filters: abc: takes several values",
+            "model.filters: abc: must be a list",
         ),
         (
             "model/mine",
@@ -237,7 +237,7 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 4
     started = time.monotonic()
     again = dxa("train", *[text for text in sweep if text not in ("model=model3", "trainer.epochs=1")], cwd=tmp_path)
-    assert again.stdout.count("skipped, finished already") == 4
+    assert again.stdout.count("skipped, already finished") == 4
     assert time.monotonic() - started < 60
     dxa("tables", "outputs", cwd=tmp_path)
     lines = (tmp_path / "outputs/tables/table_v.md").read_text(encoding="utf-8").splitlines()
@@ -264,7 +264,7 @@ def test_a_sweeper_gets_the_watched_loss_of_the_tested_epoch_also_of_a_finished_
     for _ in range(2):  # the second time both are finished
         done = dxa("train", *sweep, callback, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert done.stdout.count("skipped, finished already") == 2
+    assert done.stdout.count("skipped, already finished") == 2
     expected = []
     for run_dir in sorted(path.parent for path in (tmp_path / "outputs").rglob("metrics.json")):
         history = pd.read_csv(run_dir / "history.csv").set_index("epoch")

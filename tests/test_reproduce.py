@@ -124,7 +124,7 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
         timeout=900,
     )
     assert done.returncode == 1
-    assert "skipped, finished already: outputs/quick/phantom_text/full/resnet18" in done.stdout
+    assert "skipped, already finished: outputs/quick/phantom_text/full/resnet18" in done.stdout
     assert "holds files that are no run" in done.stderr
     assert done.stderr.count("failed: ") == 1
     assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 14
