@@ -72,7 +72,7 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["model"], "model: not of the form key=value\n"),
         (["name=a b"], "name=a b: names a folder: use letters, digits, . - and _"),
         (["evaluate=nowhere"], "evaluate=nowhere is not the folder of a finished, trained run"),
-        (["hydra.run.dir=x"], "hydra.run.dir=x: does not place a run"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: does not set the folder of a run"),
         (["recipe=typo"], "recipe=typo: no such option; options: model1_sgd, model2_sgd,"),
         (["-m", "seed=range(0,0)"], "seed=range(0,0): holds no value, so nothing would be run: give one or more"),
         (["-m", "model=glob(zz*)"], "model=glob(zz*): holds no value"),
@@ -226,7 +226,7 @@ def test_the_phantom_is_written_once_and_a_full_folder_is_left_alone(tmp_path: P
     assert len(list((tmp_path / "hospital/images").glob("*.png"))) == 3
     again = dxa("phantom", "hospital", *few, cwd=tmp_path)
     assert again.returncode == 1
-    assert again.stderr == "dxa_tbs: hospital: holds something already: name a new folder\n"
+    assert again.stderr == "dxa_tbs: hospital: is not an empty folder: name a new one\n"
 
 
 @pytest.mark.slow
