@@ -1,4 +1,4 @@
-"""State a study's question before its first run: python -m dxa_tbs.plan outputs/our_clinic --question ... --first ..."""
+"""State the question of a study in advance: python -m dxa_tbs.plan outputs/our_clinic --question ... --first ..."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def state_plan(folder: Path, plan: StudyPlan) -> Path:
     """
     if folder.is_dir() and (runs := find_runs(folder)):
         raise Refusal(
-            f"{folder}: already contains runs ({len(runs)}), but a plan must precede them: use another study name (name=)"
+            f"{folder}: already contains runs ({len(runs)}), but a plan must precede them: give another study (name=)"
         )
     return write_plan(folder, plan)
 
