@@ -52,7 +52,7 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
         if wrong := re.fullmatch(r"Invalid defaults list in '([^']+)', (.+)", str(error), re.DOTALL):
             file = _file_of(wrong[1], config_folders(arguments))
             print(
-                f"dxa_tbs: {file}: {_first_line(wrong[2])}: write a list, such as defaults: [model4, _self_]",
+                f"dxa_tbs: {file}: {_first_line(wrong[2])}: write, for example, defaults: [model4, _self_]",
                 file=sys.stderr,
             )
             sys.exit(1)
