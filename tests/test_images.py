@@ -126,7 +126,7 @@ def test_frames_of_different_sizes_and_depths_form_one_cohort(tmp_path: Path, ca
     assert pixels.shape == (3, 224, 224)
     assert np.array_equal(pixels[0], pixels[2])
     assert "16-bit pixels in 1 of 3 images: 12 bits assumed in use" in caplog.text
-    assert "1 images are smaller than 224 x 224" in caplog.text
+    assert "smaller than 224 x 224 pixels: 1 of 3 images" in caplog.text
     with pytest.raises(Refusal):
         load(cohort(tmp_path / "c.png"), tmp_path / "cache", bits=10)
 

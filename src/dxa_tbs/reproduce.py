@@ -133,10 +133,10 @@ def show(jobs: Sequence[Job]) -> str:
             else:
                 prepare_s, epoch_s = times
                 total_s += prepare_s + epoch_s * job.config.trainer.epochs
-                needed += _clock(prepare_s + epoch_s * job.config.trainer.epochs)
+                needed += _duration(prepare_s + epoch_s * job.config.trainer.epochs)
         lines.append(f"{state:<11} {job.title:<28} {needed}".rstrip())
     unknown = f", plus runs not yet measured: {num_unknown}" if num_unknown else ""
-    return "\n".join([*lines, f"to do: {_clock(total_s)}{unknown}"])
+    return "\n".join([*lines, f"to do: {_duration(total_s)}{unknown}"])
 
 
 def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
@@ -207,7 +207,7 @@ def _protocol(config: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -77,7 +77,7 @@ def help_text(overrides: Sequence[str]) -> str:
     """
     with _hydra():
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
-    ours = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return str(cfg.hydra.help.template).replace("$CONFIG", OmegaConf.to_yaml(ours))
 
 

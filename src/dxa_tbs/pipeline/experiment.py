@@ -200,9 +200,9 @@ def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnP
             history.append(epoch)
             write_csv(run_dir / HISTORY_CSV, pd.DataFrame(history))
             figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
-            told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+            shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
             times = epoch["train_s"], epoch["val_s"]
-            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, told, *times)
+            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, shown, *times)
         on_progress(progress)
 
     return keep

@@ -127,7 +127,7 @@ def fit(
             stopped_by = "patience"
             break
     if not kept:
-        raise Refusal(f"the loss is NaN or infinite in the first epoch: lower optimizer.lr={step.lr}")
+        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={step.lr}")
     return Fitted(kept, kept_epoch, stopped_by, history)
 
 
