@@ -33,10 +33,7 @@ RESERVED = {  # columns of the cohort, of a run's files and of the report's tabl
 }
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
-HAVE_DROPOUT = {
-    Architecture.alexnet,
-    Architecture.vgg16,
-}  # networks with dropout in the backbone, not only before the last layer
+HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # in the backbone, not only before the last layer
 MAX_BLOCKS = 6  # each block turns n pixels into (n - 2) / 2, starting from 224
 
 

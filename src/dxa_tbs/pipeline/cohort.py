@@ -19,12 +19,8 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.pipeline.task import build_task
 
-USUAL_SUBGROUPS = [
-    "age",
-    "sex",
-    "bmi",
-    "scanner",
-]  # the default in conf/dataset/table.yaml: columns the table lacks are ignored
+# The default of conf/dataset/table.yaml, of which columns that the table lacks are ignored.
+USUAL_SUBGROUPS = ["age", "sex", "bmi", "scanner"]
 
 
 @dataclass(frozen=True)

@@ -191,9 +191,7 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
 def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnProgress:
     """Return a callback that also writes history.csv and logs a line after each epoch."""
     history: list[Mapping[str, float]] = []
-    level = (
-        logging.DEBUG if sys.stderr.isatty() else logging.INFO
-    )  # a terminal shows a bar; train.log contains both levels
+    level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log has both levels
 
     def keep(progress: Progress) -> None:
         if epoch := progress.epoch:
