@@ -133,9 +133,7 @@ def prepare_step(network: Network, learner: Learner, training: Samples, config: 
     """Return the training step, recorded as CUDA graphs on a GPU."""
     trainer = config.trainer
     settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
-    is_recorded = (
-        learner.device.type == "cuda" and learner.precision is not Precision.fp16
-    )  # its loss scaler synchronises with the host
+    is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler needs the host
     optimizer = function_of("optimizer", config.optimizer)
     with refusing_for_memory(too_little_memory(learner.model, config)):
         step = build_step(

@@ -32,7 +32,6 @@ def binary_task(*, loss: Loss) -> Task:
 def probability_of_degraded(logits_NK: torch.Tensor) -> np.ndarray:
     """Return the probability of Degraded, float64 (N,), from its logit or from the logits of both classes."""
     logits = logits_NK.double()
-    logit = (
-        logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-    )  # softmax of two logits = sigmoid of their difference
+    # The softmax of two logits is the sigmoid of their difference.
+    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     return logit.sigmoid().cpu().numpy()
