@@ -12,6 +12,7 @@ from PIL import Image
 from dxa_tbs.config.choices import LabelRule, LabelSource
 from dxa_tbs.data.cohort import leave_out_unlabelled, pseudonym, read_table
 from dxa_tbs.data.folders import read_folder
+from dxa_tbs.data.frames import decode
 from dxa_tbs.data.labels import label_tbs
 from dxa_tbs.errors import Refusal
 
@@ -67,6 +68,16 @@ def test_class_folders_ignore_hidden_files_and_report_others(tmp_path: Path, cap
     assert cohort["image_id"].is_monotonic_increasing
     assert "2 files are not images and stay out (.db)" in caplog.text
     assert "maria" not in (cohort.drop(columns="source").to_csv() + caplog.text).lower()
+
+
+def test_class_folders_take_webp_files(tmp_path: Path) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    (tmp_path / "Degraded").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "Degraded/c.webp", lossless=True)
+    write_images(tmp_path, "Normal/a.png")
+    cohort = read_folder(root=str(tmp_path), normal_folder="Normal", degraded_folder="Degraded")
+    (source,) = cohort.loc[cohort["label"] == 1, "source"]
+    assert np.array_equal(decode(source), pixels)
 
 
 def test_a_missing_class_folder_is_refused_and_the_existing_ones_are_named(tmp_path: Path) -> None:
@@ -126,7 +137,7 @@ def test_a_label_that_contradicts_the_tbs_is_refused_until_one_is_chosen(tmp_pat
     with pytest.raises(Refusal) as refusal:
         read(tmp_path, text)
     assert refusal.value.details == (
-        "line 2: label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label",
+        "line 2: label and tbs disagree: give dataset.label_from=tbs or dataset.label_from=label",
     )
     assert read(tmp_path, text, label_from=LabelSource.tbs)["label"].tolist() == [1]
     assert read(tmp_path, text, label_from=LabelSource.label)["label"].tolist() == [0]
@@ -163,10 +174,10 @@ def test_a_region_may_be_missing_but_not_incomplete(tmp_path: Path, caplog: pyte
     head = "image_id,path,patient_id,tbs,roi_x0,roi_y0,roi_x1,roi_y1\na,a.png,1,1.1,1,2,5,6\n"
     cohort = read(tmp_path, head + "b,b.png,2,1.3,,,,\n")
     assert cohort.loc[0, ["roi_x0", "roi_y0", "roi_x1", "roi_y1"]].tolist() == [1, 2, 5, 6]
-    assert "1 of 2 images have no region" in caplog.text
+    assert "no region in 1 of 2 images" in caplog.text
     with pytest.raises(Refusal) as refusal:
         read(tmp_path, head + "b,b.png,2,1.3,1,2,5,\n")
-    assert refusal.value.details == ("line 3: its region lacks a side",)
+    assert refusal.value.details == ("line 3: its region is incomplete",)
 
 
 def test_line_numbers_are_those_of_the_file_and_a_missing_label_does_not_contradict_a_tbs(
@@ -202,7 +213,7 @@ def test_images_of_neither_class_are_counted_in_a_warning(tmp_path: Path, caplog
     text = "path,patient_id,tbs\na.png,1,1.1\nb.png,2,1.3\nc.png,3,1.4\n"
     cohort = leave_out_unlabelled(read(tmp_path, text, rule=LabelRule.extremes))
     assert sorted(cohort["label"]) == [0, 1]
-    assert "1 of 3 images are of neither class" in caplog.text
+    assert "1 of 3 images belong to neither class" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -44,39 +44,42 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
-            "model=modle4: no such option: did you mean model4?; there are alexnet, densenet121, model1,",
+            "model=modle4: no such option: did you mean model4?; options: alexnet, densenet121, model1,",
         ),
         (
             ["approach=full", "model=model4"],
-            "approach=full: retrains ImageNet networks, and model4 is none: use approach=adhoc",
+            "approach=full: retrains an ImageNet network, which model4 is not: use approach=adhoc",
         ),
         (["model.weights=imagenet"], "model.weights=imagenet: model4 is trained from scratch: drop it"),
-        (["model=squeezenet"], "model=squeezenet: is an ImageNet network: use approach=full or approach=head with it"),
+        (["model=squeezenet"], "model=squeezenet: is an ImageNet network: use approach=full or approach=head"),
         (
             ["model=resnet18", "approach=head", "approach.frozen_bn=train"],
-            "approach.frozen_bn=train: features then change with every batch: give approach.cache_features=false too",
+            "approach.frozen_bn=train: changes the features with every batch: give approach.cache_features=false too",
         ),
         (
             ["model=vgg16", "approach=full", "model.weights=lost.pth"],
             "model.weights=lost.pth: no such file: use imagenet, none, or the path of a state dict",
         ),
         (["model=resnet18", "approach=full", "model.backbone_dropout=0.5"], "model.backbone_dropout=0.5: resnet18 has"),
-        (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; there are demo"),
-        (["+unknown=1"], "unknown is no setting: drop it"),
+        (["experiment=dmo"], "experiment=dmo: no such option: did you mean demo?; options: demo"),
+        (["+unknown=1"], "unknown is not a setting: drop it"),
         (["model=null"], "a group cannot be null"),
         (["seed=-1"], "seed=-1: must be between 0 and"),
-        (["seed=0,1"], "seed=0,1: several values: add -m"),
+        (["seed=0,1"], "seed=0,1: has several values: add -m"),
         (["dataset=table", "dataset.root="], "dataset.root is empty: give dataset.root=<folder of the images>"),
         (["dataset=folder"], "dataset.root is not set: give dataset.root=<value>"),
-        (["dataset=folder", "dataset.root=a=b"], "dataset.root=a=b: not of the form key=value; a value with ="),
-        (["model"], "model: not of the form key=value\n"),
-        (["name=a b"], "name=a b: names a folder: use letters, digits, . - and _"),
+        (
+            ["dataset=folder", "dataset.root=a=b"],
+            "dataset.root=a=b: is not of the form key=value; put a value that contains =",
+        ),
+        (["model"], "model: is not of the form key=value\n"),
+        (["name=a b"], "name=a b: is used as a folder name: use letters, digits, . - and _"),
         (["evaluate=nowhere"], "evaluate=nowhere is not the folder of a finished, trained run"),
-        (["hydra.run.dir=x"], "hydra.run.dir=x: does not place a run"),
-        (["recipe=typo"], "recipe=typo: no such option; there are model1_sgd, model2_sgd,"),
-        (["-m", "seed=range(0,0)"], "seed=range(0,0): holds no value, so nothing would be run: give one or more"),
-        (["-m", "model=glob(zz*)"], "model=glob(zz*): holds no value"),
-        (["model.input_std=inf"], "model.input_std=inf: takes several values: give a list, such as [0.5,0.5,0.5]"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: does not set the folder of a run"),
+        (["recipe=typo"], "recipe=typo: no such option; options: model1_sgd, model2_sgd,"),
+        (["-m", "seed=range(0,0)"], "seed=range(0,0): has no values, so nothing would run: give at least one"),
+        (["-m", "model=glob(zz*)"], "model=glob(zz*): has no values"),
+        (["model.input_std=inf"], "model.input_std=inf: must be a list, such as [0.5,0.5,0.5]"),
         (["model.input_std=[inf,1,1]"], "model.input_std=[inf, 1.0, 1.0]: must be finite: give a number"),
         (["dataset.subgroups=[nonsense]"], "dataset.subgroups=['nonsense']: the cohort has no column nonsense: drop"),
     ],
@@ -110,7 +113,7 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
         (
             "model/mine",
             "defaults: [model4, _self_]\nname: mine\nfilters: abc",
-            "model.filters: abc: takes several values",
+            "model.filters: abc: must be a list",
         ),
         (
             "model/mine",
@@ -125,9 +128,13 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
         (
             "model/mine",
             "name: mine\nfilters: [4]",
-            "model.filters: no such setting: what its defaults name for model has",
+            "model.filters: no such setting: the model schema in its defaults does not have it",
         ),
-        ("model/mine", "defaults: foo\nname: mine", "defaults must be a list (got str): such as defaults: [model4,"),
+        (
+            "model/mine",
+            "defaults: foo\nname: mine",
+            "defaults must be a list (got str): write, for example, defaults: [model4,",
+        ),
         ("model/mine", "name: mine\nfilters: [4", "line 3: expected ',' or ']'"),
         (
             "dataset/mine",
@@ -144,7 +151,7 @@ def test_a_users_own_model_comes_from_a_folder_of_theirs_and_its_typo_is_named(t
             "# @package _global_\ntrainr: {epochs: 2}",
             "trainr: no such setting: did you mean trainer?",
         ),
-        ("experiment/mine", "# @package _global_\ntrainer: 5", "trainer: 5: takes settings below it"),
+        ("experiment/mine", "# @package _global_\ntrainer: 5", "trainer: 5: must be a group of settings"),
         (
             "experiment/mine",
             "# @package _global_\ndefaults: [override /modell: model1]",
@@ -170,7 +177,7 @@ def test_a_file_of_ones_own_that_sets_no_name_is_refused(tmp_path: Path) -> None
     (tmp_path / "my/model").mkdir(parents=True)
     (tmp_path / "my/model/mine.yaml").write_text("")
     done = dxa("train", "--config-dir", "my", "model=mine", cwd=tmp_path)
-    assert done.stderr == "dxa_tbs: model.name is not set by model=mine: in a file of your own write name: mine\n"
+    assert done.stderr == "dxa_tbs: model.name is not set by model=mine: add name: mine to your own file\n"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +233,7 @@ def test_the_phantom_is_written_once_and_a_full_folder_is_left_alone(tmp_path: P
     assert len(list((tmp_path / "hospital/images").glob("*.png"))) == 3
     again = dxa("phantom", "hospital", *few, cwd=tmp_path)
     assert again.returncode == 1
-    assert again.stderr == "dxa_tbs: hospital: holds something already: name a new folder\n"
+    assert again.stderr == "dxa_tbs: hospital: is not an empty folder: name a new one\n"
 
 
 @pytest.mark.slow
@@ -237,7 +244,7 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 4
     started = time.monotonic()
     again = dxa("train", *[text for text in sweep if text not in ("model=model3", "trainer.epochs=1")], cwd=tmp_path)
-    assert again.stdout.count("skipped, finished already") == 4
+    assert again.stdout.count("skipped, already finished") == 4
     assert time.monotonic() - started < 60
     dxa("tables", "outputs", cwd=tmp_path)
     lines = (tmp_path / "outputs/tables/table_v.md").read_text(encoding="utf-8").splitlines()
@@ -264,7 +271,7 @@ def test_a_sweeper_gets_the_watched_loss_of_the_tested_epoch_also_of_a_finished_
     for _ in range(2):  # the second time both are finished
         done = dxa("train", *sweep, callback, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert done.stdout.count("skipped, finished already") == 2
+    assert done.stdout.count("skipped, already finished") == 2
     expected = []
     for run_dir in sorted(path.parent for path in (tmp_path / "outputs").rglob("metrics.json")):
         history = pd.read_csv(run_dir / "history.csv").set_index("epoch")

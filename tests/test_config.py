@@ -164,7 +164,7 @@ def test_every_setting_is_read_somewhere() -> None:
         (["dataset.tbs_reader_sd=nan"], "dataset.tbs_reader_sd=nan"),
         (["labels.rule=extremes", "dataset=folder", "dataset.root=."], "labels.rule=extremes"),
         (["dataset=folder", "dataset.root=.", "dataset.normal_folder=../x"], "dataset.normal_folder=../x"),
-        (["dataset.subgroups=[age,Patient_ID]"], "patient_id is a name the results use themselves: rename the column"),
+        (["dataset.subgroups=[age,Patient_ID]"], "patient_id is a reserved column of the results: rename the column"),
         (["~seed"], "seed is not set"),
         (["model.input_std=[0,1,1]"], "model.input_std=[0.0, 1.0, 1.0]: must be above 0"),
         (["model.input_std=[-1,1,1]"], "model.input_std=[-1.0, 1.0, 1.0]"),
@@ -181,7 +181,9 @@ def test_what_cannot_run_is_refused_in_one_line_that_names_it(overrides: list[st
 
 @pytest.mark.parametrize("column", sorted({*RESULT_COLUMNS, *SPLIT_COLUMNS, *MEASURES, *ROI_COLUMNS}))
 def test_no_subgroup_may_have_the_name_of_a_column_that_the_results_use(column: str) -> None:
-    with pytest.raises(Refusal, match=rf"dataset\.subgroups=\['{column}'\]: {column} is a name the results use"):
+    with pytest.raises(
+        Refusal, match=rf"dataset\.subgroups=\['{column}'\]: {column} is a reserved column of the results"
+    ):
         check_config(composed("dataset=table", "dataset.root=.", f"dataset.subgroups=[{column}]"))
 
 
@@ -214,7 +216,7 @@ def test_the_subgroups_that_a_table_may_lack_are_those_of_its_option() -> None:
 
 
 def test_a_group_keeps_the_name_of_its_option() -> None:
-    with pytest.raises(Refusal, match=r"model\.name=mine: the option is called model4"):
+    with pytest.raises(Refusal, match=r"model\.name=mine: must equal the option model=model4"):
         check_names({"model": "mine"}, {"model": "model4"})
 
 

@@ -279,7 +279,7 @@ def test_copies_of_what_a_run_was_trained_on_are_recognised_and_an_older_run_say
     (tmp_path / "older" / SIGNATURES_NPY).unlink()
     add_digests(tmp_path / "older")
     older = evaluate(tmp_path, cache_dir, tmp_path / "older", *clinic, "name=older")
-    assert any("keeps no signatures" in text for text in read_json(older / "metrics.json")["warnings"])
+    assert any("has no signatures" in text for text in read_json(older / "metrics.json")["warnings"])
 
 
 def test_a_copy_on_the_other_side_of_the_split_is_refused_before_anything_is_written(

@@ -1,4 +1,4 @@
-"""Each kind's settings reach its function, and a new network, task, dataset or loss is one module and one YAML file."""
+"""The settings of a kind reach its function; one module and one YAML file add a network, task, dataset or loss."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_setting_that_a_kind_declares_is_an_argument_of_its_function(kind:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of images whose brightness is the class, and nearly the TBS."""
+    """Return a folder of images whose brightness shows the class and, approximately, the TBS."""
     folder, rng = tmp_path_factory.mktemp("named"), np.random.default_rng(0)
     for number in range(NUM_IMAGES):
         label = number % 3
@@ -100,7 +100,7 @@ def test_an_evaluation_asks_the_task_of_the_run(images: Path, tmp_path: Path) ->
 
 
 def test_a_network_and_a_dataset_from_outside_reach_the_report(images: Path, tmp_path: Path) -> None:
-    """With two classes: the third one's images are left out."""
+    """The binary task gets the images of two classes only."""
     two = tmp_path / "two"
     two.mkdir()
     for path in images.glob("[01]_*.png"):

@@ -1,4 +1,4 @@
-"""Who may import whom, and what must start without torch."""
+"""Which room may import which, and which modules must start without torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from dxa_tbs.runs import files
 
 PACKAGE = Path("src/dxa_tbs")
-LEAVES = {"errors", "hashes", "progress"}  # everybody's
-ALLOWED = {  # room: what else of ours it may import
+LEAVES = {"errors", "hashes", "progress"}  # every room may import them
+ALLOWED = {  # room: the other rooms that it may import
     "errors": set(),
     "hashes": set(),
     "progress": set(),
@@ -35,7 +35,7 @@ ALLOWED = {  # room: what else of ours it may import
     "plan": {"config", "runs"},
     "phantom": {"config", "data", "pipeline"},
 }
-NOT_OURS = ("", ".npy")  # a cache has such files too
+NOT_OURS = ("", ".npy")  # files of a cache have these suffixes too
 BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "verification")
 
 
@@ -63,7 +63,7 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
 
 @pytest.mark.parametrize("room", BELOW_PIPELINE)
 def test_below_the_pipeline_functions_take_values_never_the_configuration(room: str) -> None:
-    """Of config/ only the choices are values: schema, kinds and composition stay above."""
+    """Only config/choices.py contains values; schema, kinds and composition belong to the pipeline and above."""
     for path in sorted((PACKAGE / room).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
@@ -76,14 +76,14 @@ def test_only_runs_knows_the_names_of_a_runs_files() -> None:
     names = {value for name, value in vars(files).items() if name.isupper() and Path(str(value)).suffix not in NOT_OURS}
     assert "metrics.json" in names
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in ("runs", "config"):  # conf/config.yaml is another one
+        if path.relative_to(PACKAGE).parts[0] not in ("runs", "config"):  # conf/config.yaml is another file
             tree = ast.parse(path.read_text(encoding="utf-8"))
             literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
             assert not names & literals, path
 
 
 def annotations(tree: ast.Module) -> set[str]:
-    """Return the names in the annotations of all functions."""
+    """Return the names in the annotations of all function arguments."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     arguments = [one for node in functions for one in (*node.args.args, *node.args.kwonlyargs) if one.annotation]
     return {name.id for one in arguments for name in ast.walk(one.annotation) if isinstance(name, ast.Name)}

@@ -152,7 +152,7 @@ def new_run(root: Path, parent: str) -> Path:
 
 def test_a_finished_run_is_skipped_by_the_command_that_made_it_and_stays_as_it_was(later: tuple[Path, str]) -> None:
     root, printed = later
-    assert re.findall(r"skipped, finished already: outputs/(\S+)", printed) == list(FINISHED)
+    assert re.findall(r"skipped, already finished: outputs/(\S+)", printed) == list(FINISHED)
     for folder in FINISHED:
         for stored in (STORED / "outputs" / folder).iterdir():
             assert (root / "outputs" / folder / stored.name).read_bytes() == stored.read_bytes()

@@ -101,7 +101,7 @@ def test_the_command_writes_a_plan_before_the_first_run_only(
     with pytest.raises(SystemExit) as exit_:
         entry.main()
     assert exit_.value.code == 1
-    assert "holds 4 runs already, and a plan precedes the runs" in capsys.readouterr().err
+    assert "already contains runs (4), but a plan must precede them" in capsys.readouterr().err
 
 
 def test_the_primary_result_comes_first_and_is_tested_alone(tmp_path: Path) -> None:

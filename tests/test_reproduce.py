@@ -45,9 +45,9 @@ def test_a_job_is_written_where_training_alone_would_write_it() -> None:
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("model=vgg16", "all of the paper's networks and approaches are run"),
-        ("approach=full", "all of the paper's networks and approaches are run"),
-        ("dataset.seed=1,2", "one value: only seed and split.fold take several here"),
+        ("model=vgg16", "all networks and approaches of the paper are run"),
+        ("approach=full", "all networks and approaches of the paper are run"),
+        ("dataset.seed=1,2", "give one value: only seed and split.fold may be lists here"),
         ("seed=range(0,3)", "give numbers, such as seed=0,1,2"),
         ("evaluate=outputs/runs", "the paper's experiments are trained here"),
         ("model.wieghts=none", "Could not override"),
@@ -87,7 +87,7 @@ def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path:
         " ".join(lines[4].split()) == "to do squeezenet full seed=0 50 epochs, 10 min 3 s"
     )  # 3 s, and 50 of the median 12 s
     assert lines[10] == "finished    model1 adhoc seed=0"
-    assert lines[-1] == "to do: 10 min 3 s, and 13 of which no epoch was measured yet"
+    assert lines[-1] == "to do: 10 min 3 s, plus runs not yet measured: 13"
     damaged = Path(shutil.copytree(jobs[4].run_dir.parent / "shorter", tmp_path / "runs/damaged"))
     for name in ("config.yaml", "timing.json", "history.csv"):
         written = (damaged / name).read_bytes()
@@ -124,7 +124,7 @@ def test_killed_gone_on_with_and_a_failure_does_not_stop_the_others(tmp_path: Pa
         timeout=900,
     )
     assert done.returncode == 1
-    assert "skipped, finished already: outputs/quick/phantom_text/full/resnet18" in done.stdout
+    assert "skipped, already finished: outputs/quick/phantom_text/full/resnet18" in done.stdout
     assert "holds files that are no run" in done.stderr
     assert done.stderr.count("failed: ") == 1
     assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 14

@@ -276,7 +276,7 @@ def test_a_step_that_cannot_be_recorded_is_run_as_written(
     monkeypatch.setattr(torch, "__version__", "2.12.0+cu126")
     assert steps.record_if_possible(step, model, easy(8), [8]) is step
     assert caplog.messages == [
-        "the step cannot be recorded as a CUDA graph and takes longer: operation not permitted when stream is capturing"
+        "the step cannot be recorded as a CUDA graph and is slower: operation not permitted when stream is capturing"
     ]
     monkeypatch.setattr(torch, "__version__", "2.11.0+cu130")  # whose memory is in disorder after that
     with pytest.raises(RuntimeError, match="not permitted"):
@@ -341,11 +341,11 @@ def test_weights_come_back_and_damaged_or_foreign_files_are_refused(tmp_path: Pa
     other = build_adhoc([4], [3])
     load_weights(other, path)
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
-    with pytest.raises(Refusal, match="does not hold the weights of this network"):
+    with pytest.raises(Refusal, match="does not contain the weights of this network"):
         load_weights(build_adhoc([5], [3]), path)
     for content in (b"", b"nonsense", path.read_bytes()[:5000]):
         path.write_bytes(content)
-        with pytest.raises(Refusal, match="does not hold the weights"):
+        with pytest.raises(Refusal, match="does not contain the weights"):
             load_weights(model, path)
 
 

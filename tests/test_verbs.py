@@ -28,18 +28,18 @@ def test_the_example_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert run_dir.name.startswith("seed0-")
 
 
-def test_the_verbs_give_what_a_run_writes_and_training_has_no_test_image(finished: Path, cache_dir: Path) -> None:
-    told: list[Progress] = []
+def test_the_verbs_return_the_results_of_a_run_and_training_gets_no_test_image(finished: Path, cache_dir: Path) -> None:
+    reports: list[Progress] = []
     config = composed(*SMALL, f"cache_dir={cache_dir}")
-    prepared = prepare(config, on_progress=told.append)
+    prepared = prepare(config, on_progress=reports.append)
     development = {sha256_of_array(np.asarray(image)) for image in prepared.development.pixels}
     assert development == set(prepared.development.table["sha256"])
     assert development.isdisjoint(prepared.test.table["sha256"])
-    trained = train(prepared.development, config, on_progress=told.append)
+    trained = train(prepared.development, config, on_progress=reports.append)
     assert testing.test(trained, prepared).reset_index(drop=True).equals(read_predictions(finished))
     assert trained.history["watched_loss"].tolist() == read_history(finished).epochs["watched_loss"].tolist()
 
-    training = [progress for progress in told if progress.stage == "training"]
+    training = [progress for progress in reports if progress.stage == "training"]
     num_train = (prepared.table["split"] == "train").sum()
     assert {progress.total for progress in training} == {num_train}
     assert [progress.done for progress in training] == sorted(progress.done for progress in training)
@@ -64,7 +64,7 @@ def test_predictions_need_no_label_and_are_those_of_the_test(finished: Path, cac
     assert of_files["score"].tolist() == predict(finished, windows, device="cpu")["score"].tolist()
 
 
-def test_what_cannot_be_predicted_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_unusable_images_and_runs_are_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"images: float64 \(2, 224, 224\) given: give uint8"):
         predict(finished, np.zeros((2, 224, 224)))
     with pytest.raises(Refusal, match=r"images: uint8 \(2, 100, 224\) given"):

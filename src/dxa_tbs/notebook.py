@@ -1,6 +1,6 @@
 """The verbs for a notebook or a script: each takes values and returns values.
 
-A run as the command line does it, with the same folder, and its results:
+Run an experiment as on the command line, in the same folder, and read its results:
 
 >>> from dxa_tbs.notebook import compose, predict, prepare, read_metrics, run, test, train
 >>> run_dir = run("model=model3", "dataset.num_normal=40", "dataset.num_degraded=20", "split=stratified",
@@ -8,7 +8,7 @@ A run as the command line does it, with the same folder, and its results:
 >>> sorted(read_metrics(run_dir)["test"]["at_fixed"])[:3]
 ['accuracy', 'auc', 'auc_hard']
 
-Step by step, with nothing written but the cache of images:
+Do the same step by step; only the cache of images is written:
 
 >>> config = compose("model=model3", "dataset.num_normal=40", "dataset.num_degraded=20", "split=stratified",
 ...                  "split.val_fraction=0.2", "split.test_fraction=0.2", "trainer.epochs=2")
@@ -20,7 +20,7 @@ Step by step, with nothing written but the cache of images:
 >>> list(scores.columns)
 ['image_id', 'split', 'label', 'score']
 
-Scores of other images, from a finished run:
+Score other images with a finished run:
 
 >>> predict(run_dir, prepared.test.pixels).shape
 (12, 2)
@@ -44,7 +44,7 @@ __all__ = ["compose", "predict", "prepare", "read_metrics", "run", "test", "trai
 
 
 def run(*overrides: str, on_progress: OnProgress = ignore_progress) -> Path:
-    """Train and test as `python -m dxa_tbs.train <overrides>` does, unless that is done; return the run folder.
+    """Train and test like `python -m dxa_tbs.train <overrides>`, unless the run is finished; return the run folder.
 
     Raises:
         Refusal: a setting, the data, the weights or the device cannot be used.

@@ -1,4 +1,4 @@
-"""Write a phantom cohort as a hospital hands one over, PNG files and cohort.csv: python -m dxa_tbs.phantom <folder>"""
+"""Write a phantom cohort in the form of real data, PNG files and cohort.csv: python -m dxa_tbs.phantom <folder>"""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def write_phantom(config: Config, folder: Path) -> Path:
     """Render the configured phantom cohort into a new or empty folder; return the path of cohort.csv.
 
     Raises:
-        Refusal: the dataset is no phantom, or the folder holds something.
+        Refusal: the dataset is not a phantom, or the folder is not empty.
     """
     from dxa_tbs.data.phantom.cohort import export_cohort
     from dxa_tbs.pipeline.cohort import read_cohort
 
     if not isinstance(config.dataset, PhantomConfig):
-        raise Refusal(f"dataset={config.dataset.name}: only a phantom can be written: use dataset=phantom")
+        raise Refusal(f"dataset={config.dataset.name}: is not a phantom: use dataset=phantom")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Refusal(f"{folder}: holds something already: name a new folder")
+        raise Refusal(f"{folder}: is not an empty folder: name a new one")
     return export_cohort(read_cohort(config.dataset, config.labels, config.split), folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="dxa-phantom", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write; new or empty")
+    parser.add_argument("folder", type=Path, help="the folder to write to; must be new or empty")
     parser.add_argument("overrides", nargs="*", help="settings as for training: dataset=phantom_null dataset.seed=1")
     arguments = parser.parse_args()
     with one_line_refusals():

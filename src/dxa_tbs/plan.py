@@ -1,4 +1,4 @@
-"""State what a study asks before its first run: python -m dxa_tbs.plan outputs/our_clinic --question ... --first ..."""
+"""State the question of a study in advance: python -m dxa_tbs.plan outputs/our_clinic --question ... --first ..."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def state_plan(folder: Path, plan: StudyPlan) -> Path:
     """Write study.yaml into a study's folder and return its path.
 
     Raises:
-        Refusal: the folder holds runs or a plan already, or the plan has a value that none may have.
+        Refusal: the folder already contains runs or a plan, or the plan has an invalid value.
     """
     if folder.is_dir() and (runs := find_runs(folder)):
         raise Refusal(
-            f"{folder}: holds {len(runs)} runs already, and a plan precedes the runs: give another study name (name=)"
+            f"{folder}: already contains runs ({len(runs)}), but a plan must precede them: give another study (name=)"
         )
     return write_plan(folder, plan)
 
@@ -28,15 +28,17 @@ def state_plan(folder: Path, plan: StudyPlan) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="dxa-plan", description=__doc__)
     parser.add_argument("folder", type=Path, help="the study's folder, <output_root>/<name>")
-    parser.add_argument("--question", required=True, help="one sentence")
+    parser.add_argument("--question", required=True, help="the question of the study, in one sentence")
     parser.add_argument("--metric", choices=METRICS, default="auc", help="primary metric (default: auc)")
-    parser.add_argument("--first", required=True, metavar="EXPERIMENT", help="<approach>/<model>: adhoc/model4")
-    parser.add_argument("--second", required=True, metavar="EXPERIMENT", help="as --first, or slope: the baseline")
+    parser.add_argument("--first", required=True, metavar="EXPERIMENT", help="<approach>/<model>, such as adhoc/model4")
+    parser.add_argument("--second", required=True, metavar="EXPERIMENT", help="like --first, or slope for the baseline")
     parser.add_argument(
-        "--margin", type=float, default=0.0, help="to be exceeded; below 0: non-inferiority (default: 0)"
+        "--margin", type=float, default=0.0, help="the difference to exceed; below 0: non-inferiority (default: 0)"
     )
-    parser.add_argument("--seeds", type=int, required=True, help="trainings of each experiment")
-    parser.add_argument("--smallest-difference", type=float, required=True, help="of interest, such as 0.05")
+    parser.add_argument("--seeds", type=int, required=True, help="number of training runs of each experiment")
+    parser.add_argument(
+        "--smallest-difference", type=float, required=True, help="the smallest difference of interest, such as 0.05"
+    )
     given = parser.parse_args()
     plan = StudyPlan(
         question=given.question,

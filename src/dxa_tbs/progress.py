@@ -1,4 +1,4 @@
-"""How far a verb has come: passed to one callback, which a terminal, a notebook or a test may show as it likes."""
+"""Progress reports: a verb passes them to a callback, which a terminal, a notebook or a test can supply."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Attributes: stage: what is being done (rendering, features, training); done and total: of its units; epoch: a
-    line of the history, when an epoch has ended."""
+    """The progress of one stage.
+
+    Attributes:
+        stage: the name of the stage, such as rendering, features or training.
+        done: number of units done.
+        total: number of units in the stage; None: unknown.
+        unit: image, or B for bytes.
+        epoch: the line of the history at the end of an epoch, else empty.
+    """
 
     stage: str
     done: int
@@ -25,11 +32,11 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore_progress(progress: Progress) -> None:
-    """Show nothing."""
+    """Ignore the report."""
 
 
 def reported(items: Iterable[T], stage: str, total: int, on_progress: OnProgress) -> Iterator[T]:
-    """Yield the items, reporting each once it has been dealt with."""
+    """Yield the items, and report progress after each."""
     for done, item in enumerate(items, start=1):
         yield item
         on_progress(Progress(stage, done, total))

@@ -1,7 +1,7 @@
 """Run the paper's fourteen experiments, then rebuild its tables and figures: python -m dxa_tbs.reproduce seed=0,1,2
 
-What is finished is skipped, what failed or was interrupted is tried again, and a failure does not stop the others. All
-other settings are those of training, and hold for every experiment: dataset=table dataset.root=/data/dxa.
+Finished runs are skipped, failed and interrupted runs are repeated, and a failed run does not stop the others. All
+other settings are those of training, such as dataset=table dataset.root=/data/dxa, and apply to every experiment.
 """
 
 from __future__ import annotations
@@ -38,16 +38,12 @@ log = logging.getLogger("dxa_tbs.reproduce")
 
 QUICK = "experiment=quick"
 LISTS = ("seed", "split.fold")
-CONTROL = (
-    "adhoc",
-    "model3",
-    "labels.permuted_seed=0",
-)  # the fastest network on shuffled labels: must come near AUC 0.5
+CONTROL = ("adhoc", "model3", "labels.permuted_seed=0")  # the fastest network on shuffled labels: AUC must be near 0.5
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its configuration, the defaults of its network and dataset, and where it is written."""
+    """One run: its configuration, the defaults of its network and dataset, and its folder."""
 
     config: Config
     defaults: dict[str, Any]
@@ -60,14 +56,14 @@ class Job:
 
 
 def plan(overrides: Sequence[str]) -> list[Job]:
-    """Return the fourteen experiments in the paper's order, each with every seed and fold, and one control behind them.
+    """Return a job for each experiment, in the paper's order and then a control, repeated for each seed and fold.
 
     Args:
-        overrides: settings of training. `seed` and `split.fold` may be lists, seed=0,1,2. One of `model` holds for
-            the networks that have it.
+        overrides: settings of training. `seed` and `split.fold` may be lists, such as seed=0,1,2. A setting of `model`
+            applies to the networks that have it.
 
     Raises:
-        Refusal: what is gone through, or cannot be, is among them, or another one is a list.
+        Refusal: a setting is fixed here (model, approach, evaluate), or another setting than seed and fold is a list.
     """
     typed, lists = _separate(overrides)
     check_recipe(typed)
@@ -84,7 +80,7 @@ def plan(overrides: Sequence[str]) -> list[Job]:
 
 
 def _settings(typed: Sequence[str], approach: str, model: str) -> list[str]:
-    """Return what is typed to train one experiment: of settings of `model`, those that its networks have."""
+    """Return the overrides of one experiment; a setting of `model` is dropped if its network does not have it."""
     of_weights = ["model.weights=none"] if QUICK in typed and approach != "adhoc" else []
     schema = AdhocConfig if approach == "adhoc" else PretrainedConfig
     known = {f"model.{field.name}" for field in dataclasses.fields(schema)}
@@ -96,12 +92,12 @@ def _settings(typed: Sequence[str], approach: str, model: str) -> list[str]:
 
 
 def _separate(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the settings that hold for all runs, and the values of those that are gone through."""
+    """Return the settings shared by all runs, and the lists of values to repeat them for."""
     typed, lists = [], {"seed": ["0"]}
     for text in overrides:
         key, _, value = text.partition("=")
         if key in ("model", "approach"):
-            raise Refusal(f"{text}: all of the paper's networks and approaches are run: drop it")
+            raise Refusal(f"{text}: all networks and approaches of the paper are run: drop it")
         if key == "evaluate":
             raise Refusal(f"{text}: the paper's experiments are trained here: use dxa_tbs.train to evaluate a run")
         if key in LISTS:
@@ -111,7 +107,7 @@ def _separate(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
                 raise Refusal(f"{text}: given twice: give one list, such as {key}=0,1,2")
             lists[key] = value.split(",")
         elif OverridesParser.create().parse_override(text).is_sweep_override():
-            raise Refusal(f"{text}: one value: only {' and '.join(LISTS)} take several here")
+            raise Refusal(f"{text}: give one value: only {' and '.join(LISTS)} may be lists here")
         else:
             typed.append(text)
     return typed, lists
@@ -123,7 +119,7 @@ def _is_of_some_model(text: str) -> bool:
 
 
 def show(jobs: Sequence[Job]) -> str:
-    """Return the plan: state and, where such epochs were measured, the time still needed."""
+    """Return the plan as text: the state of each job and, if such epochs were measured, the time it still needs."""
     measured = _measured(Path(jobs[0].config.output_root))
     lines, total_s, num_unknown = [], 0.0, 0
     for job in jobs:
@@ -137,17 +133,17 @@ def show(jobs: Sequence[Job]) -> str:
             else:
                 prepare_s, epoch_s = times
                 total_s += prepare_s + epoch_s * job.config.trainer.epochs
-                needed += _clock(prepare_s + epoch_s * job.config.trainer.epochs)
+                needed += _duration(prepare_s + epoch_s * job.config.trainer.epochs)
         lines.append(f"{state:<11} {job.title:<28} {needed}".rstrip())
-    unknown = f", and {num_unknown} of which no epoch was measured yet" if num_unknown else ""
-    return "\n".join([*lines, f"to do: {_clock(total_s)}{unknown}"])
+    unknown = f", plus runs not yet measured: {num_unknown}" if num_unknown else ""
+    return "\n".join([*lines, f"to do: {_duration(total_s)}{unknown}"])
 
 
 def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
-    """Run what is not finished, going on after failures; return those, each with what went wrong.
+    """Run the jobs that are not finished; return the failed ones with their errors.
 
     Args:
-        at_once: runs side by side, each in a process of its own that has its share of the cores.
+        at_once: number of parallel runs, each in a process with an equal share of the cores.
     """
     titles = [f"{number} of {len(jobs)}: {job.title}" for number, job in enumerate(jobs, start=1)]
     if at_once == 1:
@@ -159,11 +155,11 @@ def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
 
 
 def _run(job: Job, title: str) -> str | None:
-    """Run one job unless it is finished; return in one line what went wrong, None: nothing."""
-    from dxa_tbs.pipeline.experiment import run_experiment  # here: what only shows the plan needs no pandas
+    """Run one job unless it is finished; return the error in one line, or None if there was none."""
+    from dxa_tbs.pipeline.experiment import run_experiment  # imports pandas, which --dry-run does not need
     from dxa_tbs.pipeline.terminal import progress_bars
 
-    _log_to_terminal()  # in a process of its own nothing is set up
+    _log_to_terminal()  # not yet set up in a worker process
     log.info(title)
     try:
         with progress_bars() as show:
@@ -185,7 +181,7 @@ def _log_to_terminal() -> None:
 
 
 def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
-    """Return the median seconds of preparation, and of an epoch with validation, of the finished runs below `root`."""
+    """Return the median time of preparation and of an epoch with validation, in s, of each protocol below `root`."""
     found: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
     for run_dir, state in find_runs(root).items() if root.is_dir() else ():
         if state == "finished":
@@ -193,7 +189,7 @@ def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
                 protocol, of_run = _protocol(read_config(run_dir)), float(read_timing(run_dir)["prepare_s"])
                 epochs_s = read_epoch_times(run_dir)
             except (ValueError, LookupError, TypeError, AttributeError, OSError, csv.Error):
-                continue  # an evaluation has no times, and the report names a damaged run
+                continue  # an evaluation has no times; the report names damaged runs
             prepare_s, epoch_s = found.setdefault(protocol, ([], []))
             prepare_s.append(of_run)
             epoch_s += epochs_s
@@ -203,7 +199,7 @@ def _measured(root: Path) -> dict[tuple[str, ...], tuple[float, float]]:
 
 
 def _protocol(config: dict[str, Any]) -> tuple[str, ...]:
-    """Return what an epoch's time depends on, as far as the configuration says it."""
+    """Return the settings on which the time of an epoch depends."""
     trainer = [config["trainer"].get(name) for name in ("batch_size", "micro_batch_size", "device", "precision")]
     split = {key: value for key, value in config["split"].items() if key not in ("seed", "fold")}
     return tuple(
@@ -211,7 +207,7 @@ def _protocol(config: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
@@ -222,9 +218,15 @@ def main() -> None:
     parser.add_argument(
         "overrides", nargs="*", help="settings as for training: seed=0,1,2 dataset=table dataset.root=..."
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what is finished and what is to do, and stop")
-    parser.add_argument("--quick", action="store_true", help="few synthetic patients, two epochs, no ImageNet weights")
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs side by side on this machine")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show which runs are finished and which are to do, and stop"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="use few synthetic patients, two epochs and no ImageNet weights"
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=1, metavar="N", help="number of parallel runs on this machine (default: 1)"
+    )
     arguments = parser.parse_intermixed_args()
     if arguments.at_once < 1:
         parser.error(f"--at-once {arguments.at_once}: give 1 or more")
@@ -241,7 +243,7 @@ def main() -> None:
 
         root = Path(jobs[0].config.output_root, jobs[0].config.name)
         print(write_report(root), end="")
-        print(f"\nwritten: {root / 'report.html'}, and tables/ and figures/ beside it")
+        print(f"\nwritten: {root / 'report.html'}, with tables/ and figures/ beside it")
         for job, text in failures:
             print(f"failed: {job.title}: {text}", file=sys.stderr)
         sys.exit(bool(failures))

@@ -27,9 +27,9 @@ log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ unde
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def run_job(cfg: DictConfig) -> float | None:
-    """Run one job; return what a sweeper minimises: the watched validation loss of the tested epoch.
+    """Run one job; return the watched validation loss of the tested epoch, for a sweeper to minimise.
 
-    In a sweep a job that fails leaves the others alone, and the sweep ends with a non-zero status.
+    In a sweep, a failed job does not stop the others, and the sweep ends with a non-zero exit status.
     """
     is_single = HydraConfig.get().mode == RunMode.RUN
     failure: Exception
@@ -45,13 +45,13 @@ def run_job(cfg: DictConfig) -> float | None:
     except Exception as error:
         if is_single:
             raise
-        log.exception("failed")  # the launcher keeps it to itself until the end
+        log.exception("failed")  # the launcher shows the error only at the end
         failure = error
     raise _without_frames(failure)
 
 
 def _without_frames(error: Exception) -> Exception:
-    """Return the error without its frames: Hydra keeps it until the sweep ends, and they hold the GPU's tensors."""
+    """Return the error without its stack frames: Hydra keeps it until the sweep ends, and frames keep GPU tensors."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
@@ -59,7 +59,7 @@ def _without_frames(error: Exception) -> Exception:
 def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> float | None:
     for text in framework:
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
-            raise Refusal(f"{text}: does not place a run: use output_root=<folder> and name=<name>")
+            raise Refusal(f"{text}: does not set the folder of a run: use output_root=<folder> and name=<name>")
     check_recipe(overrides)
     groups = ("model", "approach", "split", "augmentation", "optimizer")
     check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
@@ -73,7 +73,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
     config = load_config(cfg)
     check_config(config)
 
-    with collector_paused():  # here, because it imports pandas: refusals answer at once
+    with collector_paused():  # imports pandas, which is slow and not needed to refuse a setting
         from dxa_tbs.pipeline.experiment import run_experiment
         from dxa_tbs.pipeline.results import watched_loss
         from dxa_tbs.pipeline.terminal import progress_bars

@@ -1,1 +1,1 @@
-"""A network, two tasks, a dataset and a loss that the package does not have: each is one module and one YAML file."""
+"""A network, two tasks, a dataset and a loss from outside the package, each in one module and one YAML file."""

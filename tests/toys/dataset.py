@@ -1,4 +1,4 @@
-"""PNG files named <class>_<number>_<tbs>.png."""
+"""A dataset of PNG files named <class>_<number>_<tbs>.png."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One convolution of a settable width, averaged."""
+"""A network of one convolution, whose width is a setting, and average pooling."""
 
 from __future__ import annotations
 

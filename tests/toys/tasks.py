@@ -1,4 +1,4 @@
-"""Three classes, and the TBS itself."""
+"""Two tasks: three classes, and regression of the TBS."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The configuration: its schema, checks, composition, and answers to wrong settings. Never imports torch."""
+"""The configuration: its schema, checks and composition, and the answers to wrong settings. Never imports torch."""

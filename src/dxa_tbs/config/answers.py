@@ -1,4 +1,4 @@
-"""What every entry shares: what a user gave wrong is answered in one line, with the nearest valid name in it."""
+"""Answers to user errors, for every command: one line that names the error and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
-IN_FILE = re.compile(r"In '([^']+/[^']+)': (.+)", re.DOTALL)  # Hydra's, of a file of a group
-TRACE = "HYDRA_FULL_ERROR"  # set to 1 by the user: Hydra's and our stack traces instead
+IN_FILE = re.compile(r"In '([^']+/[^']+)': (.+)", re.DOTALL)  # a Hydra error about a file of a group
+TRACE = "HYDRA_FULL_ERROR"  # if the user sets it to 1, stack traces are shown instead
 
 
 @contextlib.contextmanager
 def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
-    """Print what a user gave wrong as one line on stderr and exit with status 1; faults of ours keep their trace.
+    """Print user errors as one line on stderr and exit with status 1; our own errors keep their stack trace.
 
     Args:
-        arguments: as typed; those that name folders of YAML files say which file is wrong.
+        arguments: the command line; its --config-dir flags help to find the faulty YAML file.
     """
     if os.environ.get(TRACE) == "1":
         yield
         return
-    os.environ[TRACE] = "1"  # Hydra then hands its exceptions on instead of printing them its own way
+    os.environ[TRACE] = "1"  # makes Hydra raise its exceptions instead of printing them
     try:
         yield
     except Refusal as refusal:
@@ -51,7 +51,10 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
     except ValueError as error:
         if wrong := re.fullmatch(r"Invalid defaults list in '([^']+)', (.+)", str(error), re.DOTALL):
             file = _file_of(wrong[1], config_folders(arguments))
-            print(f"dxa_tbs: {file}: {_first_line(wrong[2])}: such as defaults: [model4, _self_]", file=sys.stderr)
+            print(
+                f"dxa_tbs: {file}: {_first_line(wrong[2])}: write, for example, defaults: [model4, _self_]",
+                file=sys.stderr,
+            )
             sys.exit(1)
         if "Config group override must be" not in str(error):
             raise
@@ -61,7 +64,8 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
         if error.filename is None:
             raise
         print(
-            f"dxa_tbs: {error.filename}: {error.strerror}: name a place that can be read and written", file=sys.stderr
+            f"dxa_tbs: {error.filename}: {error.strerror}: name a file or folder that can be read and written",
+            file=sys.stderr,
         )
         sys.exit(1)
     except KeyboardInterrupt:
@@ -76,10 +80,10 @@ def print_refusal(refusal: Refusal) -> None:
 
 
 def refuse_empty_sweeps(arguments: Sequence[str]) -> None:
-    """Refuse a sweep over nothing, such as seed=range(0,0): Hydra runs no job and calls that a success.
+    """Refuse an empty sweep, such as seed=range(0,0): Hydra would run no job and report success.
 
     Raises:
-        Refusal: names the setting.
+        Refusal: a sweep is empty; the message names the setting.
     """
     folders = config_folders(arguments)
     for text in [text for text in arguments if "=" in text and not text.startswith("-")]:
@@ -93,38 +97,36 @@ def refuse_empty_sweeps(arguments: Sequence[str]) -> None:
             else:
                 names = list(itertools.islice(override.sweep_string_iterator(), 1))
         except (HydraException, ValueError):
-            continue  # Hydra says what is wrong with it
+            continue  # Hydra reports the error later
         if not names:
-            raise Refusal(f"{text}: holds no value, so nothing would be run: give one or more")
+            raise Refusal(f"{text}: has no values, so nothing would run: give at least one")
 
 
 def config_folders(arguments: Sequence[str]) -> list[Path]:
-    """Return the folders that YAML files are taken from: that of the project, then the user's own."""
+    """Return the folders in which YAML files are looked up: conf/ of the project, then the user's own folders."""
     after_flag = [Path(after) for flag, after in itertools.pairwise(arguments) if flag in CONFIG_DIR_FLAGS]
     joined = [Path(text.partition("=")[2]) for text in arguments if text.startswith("--config-dir=")]
     return [conf_dir(), *after_flag, *joined]
 
 
 def explain(error: Exception, folders: Sequence[Path]) -> str:
-    """Return one line that says what was typed, or written in a file, wrong and what was probably meant.
+    """Return one line that explains an error on the command line or in a YAML file and suggests a correction.
 
     Args:
-        folders: where YAML files are taken from.
+        folders: the folders in which YAML files are looked up.
     """
     if in_file := IN_FILE.match(str(error)):
         return f"{_file_of(in_file[1], folders)}: {_wrong_in_file(in_file[1], in_file[2], folders)}"
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return (
-            f"{group}={option}: no such option{_nearest(option, error.options)}; there are {', '.join(error.options)}"
-        )
+        return f"{group}={option}: no such option{_nearest(option, error.options)}; options: {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
         quotes = (
-            "; a value with = ( ) , ' or letters outside ASCII in it goes in quotes: 'key=\"value\"'"
+            "; put a value that contains = ( ) , ' or non-ASCII letters in quotes: 'key=\"value\"'"
             if "=" in str(error.override)
             else ""
         )
-        return f"{error.override}: not of the form key=value{quotes}"
+        return f"{error.override}: is not of the form key=value{quotes}"
     causes = [error]
     while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
         causes.append(cause)
@@ -134,10 +136,10 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{ambiguous[1]}: several values: add -m to run them all, or quote one value that has commas"
+        return f"{ambiguous[1]}: has several values: add -m to run them all, or quote one value that contains commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
         if "is not a ListConfig" in str(causes[-1]):
-            return f"{wrong[1]}: takes several values: give a list, such as [0.5,0.5,0.5]"
+            return f"{wrong[1]}: must be a list, such as [0.5,0.5,0.5]"
         return f"{wrong[1]}: {_first_line(causes[-1])}"
     if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
         mark = causes[-1].problem_mark
@@ -146,37 +148,36 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
 
 
 def _wrong_in_file(config: str, text: str, folders: Sequence[Path]) -> str:
-    """Return what Hydra says of a file: the key, the value and what is allowed.
+    """Return the error that Hydra found in a file: the key, the value and the allowed values.
 
     Args:
-        config: group/option.
-        text: of Hydra's error, all lines.
+        config: the file, as group/option.
+        text: all lines of Hydra's error.
     """
     if missing := re.match(r"Could not load '(.+)/([^/']+)'", text):
         options = sorted({path.stem for folder in folders for path in (folder / missing[1]).glob("*.yaml")})
         near = _nearest(missing[2], options)
-        return f"defaults: {missing[1]}={missing[2]}: no such option{near}; there are {', '.join(options)}"
+        return f"defaults: {missing[1]}={missing[2]}: no such option{near}; options: {', '.join(options)}"
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return f"defaults: override {unknown[1]}: no such group{_nearest(unknown[1], _groups())}"
     _, _, problem = text.partition("raised while composing config:\n")
     key = re.search(r"^ *full_key: (\S+)", text, re.MULTILINE)
     if key and re.match(r"Key '[^']+' not in '", problem):
-        is_of_other = key[1] in _all_keys()
-        why = f": what its defaults name for {config.split('/')[0]} has none" if is_of_other else ""
+        is_elsewhere = key[1] in _all_keys()
+        why = f": the {config.split('/')[0]} schema in its defaults does not have it" if is_elsewhere else ""
         return f"{key[1]}: no such setting{why or _nearest(key[1], _all_keys())}"
     if "is not a ListConfig" in problem and key:
-        return f"{key[1]}: {_value_in(config, key[1], folders)}: takes several values: give a list, such as [8, 28]"
+        return f"{key[1]}: {_value_in(config, key[1], folders)}: must be a list, such as [8, 28]"
     if of_section := re.match(r"Merge error: \w+ is not a subclass of (\w+?)Config\. value: (.*)", problem):
-        return (
-            f"{of_section[1].lower()}: {of_section[2]}: takes settings below it: write {of_section[1].lower()}: {{...}}"
-        )
+        section = of_section[1].lower()
+        return f"{section}: {of_section[2]}: must be a group of settings: write {section}: {{...}}"
     return ": ".join([*([key[1]] if key else []), _first_line(problem or text)])
 
 
 def _value_in(config: str, key: str, folders: Sequence[Path]) -> Any:
-    """Return what a file says for a dotted key, whose first parts may be those of the file's package."""
+    """Return the value of a dotted key in a file; the key may start with the file's package."""
     path = next((path for folder in folders if (path := folder / f"{config}.yaml").is_file()), None)
-    if path is None:  # from a folder of hydra.searchpath
+    if path is None:  # the file is in a folder of hydra.searchpath
         return "one value"
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     for part in key.split("."):
@@ -185,7 +186,7 @@ def _value_in(config: str, key: str, folders: Sequence[Path]) -> Any:
 
 
 def _file_of(config: str, folders: Sequence[Path]) -> str:
-    """Return the file that group/option was read from, one of ours as conf/<group>/<option>.yaml."""
+    """Return the path of the file of group/option; our own files are shown as conf/<group>/<option>.yaml."""
     for folder in folders:
         if (folder / f"{config}.yaml").is_file():
             return f"conf/{config}.yaml" if folder == conf_dir() else str(folder / f"{config}.yaml")
@@ -197,7 +198,7 @@ def _groups() -> list[str]:
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
-    """Return `: did you mean ...?` if something valid is near: by spelling, or the same last part elsewhere."""
+    """Return `: did you mean ...?` if a valid name is spelled alike or has the same last part, else an empty string."""
     same_last = [key for key in valid if key.split(".")[-1] == name.split(".")[-1]]
     near = same_last or difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f": did you mean {' or '.join(near)}?" if near else ""

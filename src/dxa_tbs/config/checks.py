@@ -1,4 +1,4 @@
-"""Checks of the configuration that a type cannot express: ranges, and settings that exclude each other."""
+"""Checks of the configuration that types cannot express: ranges, and settings that exclude each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dxa_tbs.config.schema import (
 )
 from dxa_tbs.errors import Refusal
 
-RESERVED = {  # columns of the cohort, of what a run writes, and of the report's tables: no subgroup may be called so
+RESERVED = {  # columns of the cohort, of a run's files and of the report's tables: no subgroup may have these names
     *("image_id", "patient_id", "path", "source", "tbs", "label", "split", "origin", "sha256", "source_sha256"),
     *("roi_x0", "roi_y0", "roi_x1", "roi_y1"),
     *("grey", "variogram_slope", "vertebrae_grey", "background_grey", "background_slope"),
@@ -33,15 +33,15 @@ RESERVED = {  # columns of the cohort, of what a run writes, and of the report's
 }
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
-HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # further up than before the last layer
-MAX_BLOCKS = 6  # 224 pixels, less 2 and halved in each block
+HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # in the backbone, not only before the last layer
+MAX_BLOCKS = 6  # each block turns n pixels into (n - 2) / 2, starting from 224
 
 
 def check_config(config: Config) -> None:
-    """Refuse what cannot run, before any data is touched.
+    """Refuse a configuration that cannot run, before any data is read.
 
     Raises:
-        Refusal: names the first key that is wrong, its value and the way out.
+        Refusal: a value is wrong; the message names the first such key, its value and the way out.
     """
     problem = next(_problems(config), None)
     if problem is not None:
@@ -49,23 +49,22 @@ def check_config(config: Config) -> None:
 
 
 def check_names(names: Mapping[str, str | None], choices: Mapping[str, str]) -> None:
-    """Refuse a configuration in which a group's `name` is not the option's: folders and tables go by it.
+    """Refuse a group whose `name` differs from the chosen option: folders and tables use this name.
 
     Args:
-        names: group to the name its values carry; None: they carry none.
-        choices: group to the option that was chosen.
+        names: the name in the settings of each group; None if they have no name.
+        choices: the chosen option of each group.
 
     Raises:
-        Refusal: names the group, and both.
+        Refusal: the name is missing or differs; the message names the group, the name and the option.
     """
     for group, name in names.items():
         option = choices[group]
         if name is None:
-            raise Refusal(f"{group}.name is not set by {group}={option}: in a file of your own write name: {option}")
+            raise Refusal(f"{group}.name is not set by {group}={option}: add name: {option} to your own file")
         if name != option:
             raise Refusal(
-                f"{group}.name={name}: the option is called {choices[group]}: in a file of your own write name: "
-                f"{choices[group]}"
+                f"{group}.name={name}: must equal the option {group}={option}: write name: {option} in your own file"
             )
 
 
@@ -79,7 +78,7 @@ def _problems(config: Config) -> Iterator[str]:
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[str]:
-    """Yield a line for each number, also in lists, that is infinite or none."""
+    """Yield a line for each value that is or contains an infinite number or NaN."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             yield from _not_finite(part, f"{key}.{name}" if key else str(name))
@@ -92,21 +91,21 @@ def _not_finite(value: Any, key: str = "") -> Iterator[str]:
 def _model_problems(config: Config) -> Iterator[str]:
     model, approach = config.model, config.approach
     if isinstance(model, AdhocConfig) and approach.name != "adhoc":
-        yield f"approach={approach.name}: retrains ImageNet networks, and {model.name} is none: use approach=adhoc"
+        yield f"approach={approach.name}: retrains an ImageNet network, which {model.name} is not: use approach=adhoc"
     if isinstance(model, PretrainedConfig) and approach.name == "adhoc":
-        yield f"model={model.name}: is an ImageNet network: use approach=full or approach=head with it"
+        yield f"model={model.name}: is an ImageNet network: use approach=full or approach=head"
     for key in ("input_mean", "input_std"):
         if len(getattr(model, key)) != 3:
             yield f"model.{key}={getattr(model, key)}: needs three values, one per channel"
     if min(model.input_std) <= 0:
-        yield f"model.input_std={model.input_std}: must be above 0: each channel is divided by it"
+        yield f"model.input_std={model.input_std}: must be above 0, because each channel is divided by it"
     if isinstance(model, AdhocConfig):
         if model.weights != "none":
             yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
         if not 1 <= len(model.filters) <= MAX_BLOCKS:
-            yield f"model.filters={model.filters}: between 1 and {MAX_BLOCKS} blocks leave pixels of 224"
+            yield f"model.filters={model.filters}: a 224-pixel image allows 1 to {MAX_BLOCKS} blocks"
         if min(model.filters + model.fc_widths) < 1:
-            yield f"model.filters={model.filters}, fc_widths={model.fc_widths}: each at least 1"
+            yield f"model.filters={model.filters}, fc_widths={model.fc_widths}: each value must be at least 1"
     if isinstance(model, PretrainedConfig):
         for key in ("dropout", "backbone_dropout"):
             if not 0 <= getattr(model, key) < 1:
@@ -116,7 +115,7 @@ def _model_problems(config: Config) -> Iterator[str]:
         if model.weights not in ("imagenet", "none") and config.evaluate is None and not Path(model.weights).is_file():
             yield f"model.weights={model.weights}: no such file: use imagenet, none, or the path of a state dict"
     if isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train and approach.cache_features:
-        yield "approach.frozen_bn=train: features then change with every batch: give approach.cache_features=false too"
+        yield "approach.frozen_bn=train: changes the features with every batch: give approach.cache_features=false too"
 
 
 def _training_problems(config: Config) -> Iterator[str]:
@@ -135,7 +134,7 @@ def _training_problems(config: Config) -> Iterator[str]:
     if not 0 <= momentum < 1:
         yield f"optimizer.momentum={momentum}: must be at least 0 and below 1"
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", trainer.device):
-        yield f"trainer.device={trainer.device}: is no device: use auto, cpu, cuda or cuda:<number>"
+        yield f"trainer.device={trainer.device}: is not a device: use auto, cpu, cuda or cuda:<number>"
     if not 0 < config.evaluation.threshold < 1:
         yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"
     yield from _outside("evaluation.shown_errors", config.evaluation.shown_errors, 0)
@@ -153,22 +152,22 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield from _outside("labels.permuted_seed", labels.permuted_seed, 0, MAX_SEED)
     named = [name.lower() for name in dataset.subgroups]
     if len(set(named)) < len(named):
-        yield f"dataset.subgroups={dataset.subgroups}: names a column twice: drop one"
+        yield f"dataset.subgroups={dataset.subgroups}: names a column twice: name it once"
     if isinstance(dataset, FolderConfig) and named:
         yield f"dataset.subgroups={dataset.subgroups}: class folders have no columns: drop it, or use dataset=table"
     if reserved := RESERVED & set(named):
         yield (
-            f"dataset.subgroups={dataset.subgroups}: {min(reserved)} is a name the results use themselves: rename the "
+            f"dataset.subgroups={dataset.subgroups}: {min(reserved)} is a reserved column of the results: rename the "
             "column in your table, or drop it here"
         )
     for key, text in (("name", config.name), ("dataset.name", dataset.name), ("model.name", config.model.name)):
         if not re.fullmatch(r"\w[\w.-]*", text):
-            yield f"{key}={text}: names a folder: use letters, digits, . - and _"
+            yield f"{key}={text}: is used as a folder name: use letters, digits, . - and _"
     if isinstance(dataset, FolderConfig | TableConfig):
         if not dataset.root.strip():
             yield "dataset.root is empty: give dataset.root=<folder of the images>"
         elif not Path(dataset.root).is_dir():
-            yield f"dataset.root={dataset.root}: no such folder"
+            yield f"dataset.root={dataset.root}: no such folder: give the folder of the images"
         if dataset.bits is not None:
             yield from _outside("dataset.bits", dataset.bits, 8, 16)
     if isinstance(dataset, FolderConfig):
@@ -196,17 +195,17 @@ def _split_problems(config: Config) -> Iterator[str]:
     if isinstance(split, StratifiedSplitConfig):
         shares = split.val_fraction, split.test_fraction
         if min(shares) <= 0 or sum(shares) >= 1:
-            yield f"split.val_fraction={shares[0]}, split.test_fraction={shares[1]}: above 0, and together below 1"
+            yield f"split.val_fraction={shares[0]}, split.test_fraction={shares[1]}: must be above 0, their sum below 1"
     if isinstance(split, Table1SplitConfig) and isinstance(config.dataset, PhantomConfig):
         wanted = tuple(sum(getattr(part, name) for part in (split.train, split.val, split.test)) for name in CLASSES)
         given = config.dataset.num_normal, config.dataset.num_degraded
         if given != wanted:
             yield (
-                f"dataset.num_normal={given[0]}, num_degraded={given[1]}: split=table1 takes exactly {wanted[0]} and "
+                f"dataset.num_normal={given[0]}, num_degraded={given[1]}: split=table1 needs exactly {wanted[0]} and "
                 f"{wanted[1]}: use split=stratified"
             )
     if split.name == "external" and config.evaluate is None:
-        yield "split=external leaves nothing to train on: it goes with evaluate=<folder of a finished run>"
+        yield "split=external leaves no image to train on: use it with evaluate=<folder of a finished run>"
 
 
 def _augmentation_problems(config: Config) -> Iterator[str]:
@@ -219,7 +218,7 @@ def _augmentation_problems(config: Config) -> Iterator[str]:
     if not 0 <= least <= greatest < 1:
         yield (
             f"augmentation.min_brightness_change={least}, max_brightness_change={greatest}: "
-            "must rise, from 0 on and below 1"
+            "must be in ascending order, at least 0 and below 1"
         )
 
 

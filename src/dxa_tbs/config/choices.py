@@ -1,4 +1,4 @@
-"""Settings that are one of a few words. All rooms may use them: they are values, and no part of the schema."""
+"""Settings with a fixed set of values. All rooms may import them: they are plain values, not part of the schema."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Precision(Enum):
 
 
 class TestEpoch(Enum):
-    __test__ = False  # not a test case, whatever its name says to pytest
+    __test__ = False  # not a test case, although its name starts with Test
 
     best = "best"
     last = "last"

@@ -1,4 +1,4 @@
-"""From what Hydra composed to plain dataclasses, and from those to what config.yaml holds."""
+"""Convert Hydra's composed configuration to plain dataclasses, and these to the contents of config.yaml."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def load_config(cfg: DictConfig) -> Config:
     """Return the composed configuration as plain dataclasses.
 
     Raises:
-        Refusal: a key is in no schema (+key=value adds it without a word), or a value is not set.
+        Refusal: a key is not in the schema (Hydra adds +key=value silently), or a value is not set.
     """
     if unknown := list(_unknown_keys(cfg)):
-        raise Refusal(f"{unknown[0]} is no setting: drop it (a + before a key adds one, and there is none to add)")
+        raise Refusal(f"{unknown[0]} is not a setting: drop it (+key=value adds a key, and no key can be added)")
     missing = sorted(OmegaConf.missing_keys(cfg))
     config = None if missing else OmegaConf.to_object(cfg)
     if isinstance(config, Config):
-        missing = list(_keys_without_value(to_plain(config)))  # a key that ~key took away
+        missing = list(_keys_without_value(to_plain(config)))  # a key removed with ~key
     if missing:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
     assert isinstance(config, Config)
@@ -39,7 +39,7 @@ def load_config(cfg: DictConfig) -> Config:
 
 
 def compose_config(*overrides: str) -> Config:
-    """Return the checked configuration that these settings describe, as the command line composes it.
+    """Return the checked configuration for these settings, composed as on the command line.
 
     Raises:
         Refusal: a setting cannot be used.
@@ -53,14 +53,14 @@ def compose_config(*overrides: str) -> Config:
 
 
 def defaults_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that hold if nothing is typed but the options that name a run's folder, among these."""
+    """Return the default settings for those of these options that are part of a run's folder name."""
     with _hydra():
         return default_settings(chosen_options(overrides))
 
 
 @contextlib.contextmanager
 def _hydra() -> Iterator[None]:
-    """Initialise Hydra for our configuration, whatever else it is initialised for."""
+    """Initialise Hydra for our configuration, and restore the caller's Hydra afterwards."""
     register_schemas()
     callers, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
@@ -71,9 +71,9 @@ def _hydra() -> Iterator[None]:
 
 
 def help_text(overrides: Sequence[str]) -> str:
-    """Return what --help shows: conf/hydra/help with the configuration that these settings describe.
+    """Return the text of --help: the template in conf/hydra/help, filled with the configuration for these settings.
 
-    Hydra's own --help lists every group of every package on its search path first, which takes half a second.
+    Hydra's own --help first lists every group of every package on its search path, which takes half a second.
     """
     with _hydra():
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
@@ -82,7 +82,7 @@ def help_text(overrides: Sequence[str]) -> str:
 
 
 def settings_of(plain: Mapping[str, Any]) -> Config:
-    """Return the configuration that config.yaml of a run holds, as dataclasses.
+    """Return the contents of a run's config.yaml as dataclasses.
 
     Raises:
         Refusal: its settings are not those of this version.
@@ -95,30 +95,30 @@ def settings_of(plain: Mapping[str, Any]) -> Config:
 
 
 def check_recipe(overrides: Sequence[str]) -> None:
-    """Refuse a recipe that does not exist: the group is optional, and Hydra leaves such a one out without a word.
+    """Refuse a recipe that does not exist: the group is optional, and Hydra silently ignores an unknown option.
 
     Args:
         overrides: what the user typed.
 
     Raises:
-        Refusal: names what there is.
+        Refusal: there is no such recipe; the message lists the existing ones.
     """
     options = GlobalHydra.instance().config_loader().get_group_options("recipe")
     for text in overrides:
         key, _, value = text.partition("=")
         if key == "recipe" and value not in options:
             raise Refusal(
-                f"{text}: no such option; there are {', '.join(options)}: drop it to take that of model and optimizer"
+                f"{text}: no such option; options: {', '.join(options)}: drop it to use that of model and optimizer"
             )
 
 
 def default_settings(choices: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that hold if nothing but these options is chosen; what must be given stays `???`.
+    """Return the settings if only these options are chosen; required settings stay `???`.
 
     Hydra must be initialised.
 
     Args:
-        choices: option of each group: model, approach, dataset; others do not count, but for `experiment`.
+        choices: the option of each group; only model, approach, dataset and experiment are used.
     """
     typed = [f"{group}={choices[group]}" for group in NAMING_GROUPS if choices.get(group) is not None]
     cfg = compose("config", overrides=typed)
@@ -128,13 +128,13 @@ def default_settings(choices: Mapping[str, str]) -> dict[str, Any]:
 
 
 def chosen_options(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the options of groups among what was typed: model=model4."""
+    """Return the chosen options (such as model=model4) of the groups in NAMING_GROUPS."""
     pairs = (text.partition("=")[::2] for text in overrides)
     return {group: option for group, option in pairs if group in NAMING_GROUPS}
 
 
 def to_plain(config: Config) -> dict[str, Any]:
-    """Return the configuration as dicts, lists, strings and numbers, as config.yaml holds it."""
+    """Return the configuration as dicts, lists, strings and numbers, as written to config.yaml."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -146,26 +146,28 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 
 def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Replace, in a configuration that evaluates a finished run, all that was not typed by what the run had.
+    """Copy the settings of a finished run, except those the user typed, into the configuration of its evaluation.
 
-    Another dataset than the run's is external validation: all of its images are test images, unless a split is typed.
+    If the user chooses another dataset (external validation), all of its images are test images unless a split is
+    chosen too.
 
     Args:
-        cfg: changed in place.
+        cfg: the configuration, changed in place.
         trained: config.yaml of the run.
         overrides: what the user typed.
 
     Raises:
-        Refusal: the user typed something that the weights have decided, or a part of a group without its option.
+        Refusal: the user typed a setting that is fixed by the trained weights, or a setting of a group without
+            choosing the option of the group.
     """
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
     decided = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
     for key in sorted(typed - {"trainer.device"}):
         group = key.split(".")[0]
         if group in (*decided, "recipe", "experiment"):
-            raise Refusal(f"{key}: with evaluate=<run> the run has decided it: drop it")
+            raise Refusal(f"{key}: is fixed by the run given with evaluate=<run>: drop it")
         if group in ("dataset", "split") and group not in typed:
-            raise Refusal(f"{key}: with evaluate=<run> the run's own {group} is taken: give {group}=<option> as well")
+            raise Refusal(f"{key}: evaluate=<run> uses the {group} of the run: give {group}=<option> as well")
     device = cfg.trainer.device
     for section in decided:
         cfg[section] = _typed(section, trained[section])

@@ -1,8 +1,8 @@
-"""The kinds of each part of the configuration, and the function that the settings of each kind are passed to.
+"""The kinds of each part of the configuration, and the function that receives the settings of each kind.
 
-A kind is a schema and a function. The settings that the schema declares beyond its base class are keyword arguments of
-the function, so that a new network, dataset, split, optimizer, task or loss is one file with both, and one call of
-`register_kind`. Functions are named as text, `package.module:function`: this room imports no other.
+A kind is a schema and a function. The settings that the schema adds to its base class are keyword arguments of the
+function. To add a network, dataset, split, optimizer, task or loss, write one file with both and call `register_kind`.
+Functions are given by name, `package.module:function`, because this room imports no other room.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from dxa_tbs.config import schema
 
 @dataclass(frozen=True)
 class Kind:
-    """A schema, and the functions its settings are for, as `package.module:function`.
+    """A schema, and the names of the functions that receive its settings, as `package.module:function`.
 
-    What a function takes beside the settings, and what it returns:
-        model: num_outputs; a torch.nn.Module from images (B, 3, 224, 224) to outputs (B, num_outputs).
-        dataset: label (TBS to class) and keep (columns to keep); the cohort's table, see `dxa_tbs.data.cohort`.
-        split: the cohort's table and class_names; train, val or test for each row.
-        optimizer: the parameters; a torch.optim.Optimizer.
-        loss: outputs (B, K) and targets (B,); their mean loss.
-        task: loss; a `dxa_tbs.tasks.task.Task`.
+    Besides the settings, the function of each group takes these arguments and returns:
+        model: takes num_outputs; returns a torch.nn.Module from images (B, 3, 224, 224) to outputs (B, num_outputs).
+        dataset: takes label (a function from TBS to class), needs_tbs and keep (columns to keep); returns the table of
+            the cohort, see `dxa_tbs.data.cohort`.
+        split: takes the table of the cohort and class_names; returns train, val or test for each row.
+        optimizer: takes the parameters; returns a torch.optim.Optimizer.
+        loss: takes outputs (B, K) and targets (B,); returns their mean loss.
+        task: takes loss; returns a `dxa_tbs.tasks.task.Task`.
 
     Attributes:
-        load_weights: of a model whose weights can be given: takes the network, the setting `weights` and the model's
-            own settings, loads them and returns the SHA-256 of their file.
-        write_results: of a task: writes its metrics and figures into the run folder, see `pipeline.results`.
-        one_output_per_class: of a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
+        load_weights: for a model that can load weights: takes the network, the setting `weights` and the model's own
+            settings, loads the weights and returns the SHA-256 of their file.
+        write_results: for a task: writes its metrics and figures into the run folder, see `pipeline.results`.
+        one_output_per_class: for a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
     """
 
     schema: type
@@ -83,13 +84,13 @@ KINDS: dict[str, dict[str, Kind]] = {
 
 
 def register_kind(group: str, name: str, kind: Kind) -> None:
-    """Make a kind known; a YAML file of the group then names it: `defaults: [/schema/model@_here_: <name>, _self_]`."""
+    """Register a kind, for YAML files that begin with `defaults: [/schema/<group>@_here_: <name>, _self_]`."""
     KINDS[group][name] = kind
     ConfigStore.instance().store(group=f"schema/{group}", name=name, node=kind.schema)
 
 
 def register_schemas() -> None:
-    """Make the schemas of all kinds known to Hydra."""
+    """Register the schemas of all kinds with Hydra."""
     ConfigStore.instance().store(name="base_schema", node=schema.Config)
     for group, kinds in KINDS.items():
         for name, kind in kinds.items():
@@ -97,23 +98,23 @@ def register_schemas() -> None:
 
 
 def kind_of(group: str, section: object) -> Kind:
-    """Return the kind that a part of the configuration is of."""
+    """Return the kind of a section of the configuration."""
     return next(kind for kind in KINDS[group].values() if kind.schema is type(section))
 
 
 def function_of(group: str, section: object) -> Callable[..., Any]:
-    """Return the function that the settings of a part of the configuration are for; imports its module."""
+    """Import and return the function that receives the settings of a section of the configuration."""
     return resolve(kind_of(group, section).function)
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Return the function of that name, `package.module:function`; imports its module."""
+    """Import and return the function with this name, `package.module:function`."""
     function: Callable[..., Any] = pkgutil.resolve_name(name)
     return function
 
 
 def own_settings(section: Any) -> dict[str, Any]:
-    """Return the settings that the schema of a kind declares beyond its base class; nested ones as dicts."""
+    """Return the settings that the schema of a kind adds to its base class; nested settings as dicts."""
     base = type(section).__mro__[1]
     inherited = {field.name for field in dataclasses.fields(base)} if dataclasses.is_dataclass(base) else set()
     return {name: value for name, value in dataclasses.asdict(section).items() if name not in inherited}

@@ -1,4 +1,4 @@
-"""The schema of the configuration, and the folder of its YAML files. Values are in conf/, checks in `config.checks`."""
+"""The schema of the configuration, and the folder of its YAML files. For values see conf/, for checks `checks`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ApproachConfig:
 
 @dataclass
 class WholeNetworkConfig(ApproachConfig):
-    """All weights train: approaches adhoc and full."""
+    """All weights are trained: approaches adhoc and full."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class PhantomConfig(DatasetConfig):
 
 @dataclass
 class FilesConfig(DatasetConfig):
-    """Images in files of their own."""
+    """A dataset of image files."""
 
     bits: int | None = MISSING
 
@@ -249,9 +249,9 @@ class Config:
 
 
 def conf_dir() -> Path:
-    """Return where conf/ lies: inside an installed wheel, at the top of a checkout."""
+    """Return the folder conf/: inside the package if installed, at the top of a checkout."""
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "conf", package.parents[1] / "conf"):
         if (candidate / "config.yaml").is_file():
             return candidate
-    raise FileNotFoundError("dxa_tbs: no conf/config.yaml beside the package or at the top of the checkout")
+    raise FileNotFoundError("dxa_tbs: no conf/config.yaml inside the package or at the top of the checkout")

@@ -1,7 +1,8 @@
-"""Copies of training and validation images: flipped, rotated, darkened or brightened. After the split, never of test.
+"""Augmented copies of training and validation images: flipped, rotated, darkened or brightened. Test images have none.
 
-The paper's premise that this leaves texture alone does not hold for rotation: bilinear interpolation smooths (slope of
-the variogram +0.18, the population's spread being 0.10). Hence the shares of each class matter; see conf/augmentation.
+The paper assumes that this does not change texture. Rotation does: bilinear interpolation smooths (slope of the
+variogram +0.18; spread in the population 0.10). The shares of copies in each class therefore matter; see
+conf/augmentation.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ RESAMPLING = {Interpolation.bilinear: Image.Resampling.BILINEAR, Interpolation.b
 
 @dataclass(frozen=True)
 class Changes:
-    """What is drawn for each copy.
+    """The distribution of the random changes to a copy.
 
     Attributes:
-        max_rotation_deg: the angle is uniform in +- this; mirrored pixels fill the corners.
-        min_brightness_change, max_brightness_change: the factor is 1 plus or minus a uniform draw from between.
+        max_rotation_deg: the angle is uniform between minus and plus this value; mirrored pixels fill the corners.
+        min_brightness_change, max_brightness_change: the factor is 1 plus or minus a uniform draw between the two.
     """
 
     flip_probability: float
@@ -38,12 +39,12 @@ class Changes:
 def plan_copies(table: pd.DataFrame, *, per_original: Mapping[int, float], seed: int) -> pd.DataFrame:
     """Return one row per copy: the original's row with image_id `<original>+<k>` and origin `<original>`.
 
-    In each split and class there are round(share x originals) copies; every original gets the same number, or one more.
+    Each split and class gets round(share x originals) copies; the numbers of copies per original differ by at most one.
 
     Args:
-        table: image_id, label, split, ... of the originals; only train and val are copied.
-        per_original: copies per original of each label.
-        seed: which originals get one more.
+        table: the originals, with image_id, label, split, ...; only train and val are copied.
+        per_original: number of copies per original, for each label.
+        seed: determines which originals get one copy more.
     """
     chosen: list[pd.DataFrame] = []
     for split in ("train", "val"):
@@ -61,7 +62,7 @@ def plan_copies(table: pd.DataFrame, *, per_original: Mapping[int, float], seed:
 
 
 def augment(image: np.ndarray, changes: Changes, *, image_id: str, seed: int) -> np.ndarray:
-    """Return a changed copy of an image, uint8 (H, W); the same for the same `image_id` and `seed`."""
+    """Return a changed copy of an image, uint8 (H, W); the same `image_id` and `seed` give the same copy."""
     rng = _stream(seed, image_id)
     is_flipped = rng.random() < changes.flip_probability
     angle_deg = rng.uniform(-changes.max_rotation_deg, changes.max_rotation_deg)

@@ -1,15 +1,16 @@
-"""Who is in the cohort: from a table to one row per image; class folders: see `folders`. No pixels here.
+"""Builds the cohort from a table: one row per image. For class folders see `folders`. Pixels are not read here.
 
 A cohort is a DataFrame sorted by image_id with the columns
-    image_id, patient_id   str; unique, and shared by the images of one patient
-    tbs                    float, NaN where unknown
+    image_id               str, unique
+    patient_id             str, shared by the images of one patient
+    tbs                    float, NaN if unknown
     label                  0 Normal, 1 Degraded
-    roi_x0 .. roi_y1       box around L1-L4 in pixels of the frame, where known
-    source                 where the frame comes from: a Path, or a phantom's Candidate
-and the subgroup columns the configuration names. Example:
+    roi_x0 .. roi_y1       box around L1-L4 in pixels of the frame, if known
+    source                 source of the frame: a Path, or the Candidate of a phantom
+and the subgroup columns named in the configuration. Example:
     P0-000017, P0-000017, 1.243, 0, 104.2, 31.0, 178.5, 246.8, Candidate(seed=0, index=17, ...), 71.3, 24.9, phantom
 
-File names are never trusted to be anonymous: an identifier made from one is a hash of it.
+File names may identify patients: an identifier made from a file name is therefore a hash.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def read_table(
     """Return the cohort of a CSV file (comma, semicolon or tab; decimal point or comma; UTF-8).
 
     Args:
-        root: the folder where relative paths start.
-        table: of the file below it; needs the columns path, patient_id, and tbs or label; may have image_id and the ROI
+        root: the folder to which paths are relative.
+        table: path of the file; needs the columns path, patient_id, and tbs or label; may have image_id and the ROI
             columns.
         label_from: see conf/dataset/table.yaml.
-        normal_label, degraded_label: what the label column calls the classes.
-        label: TBS to class, NaN for what is left out.
-        needs_tbs: whether the label rule asks for more than a label's name can say.
-        keep: further columns to keep where the table has them, in lower case.
+        normal_label, degraded_label: names of the classes in the label column.
+        label: converts TBS to class; NaN for neither class.
+        needs_tbs: whether the label rule needs the TBS, not only a label.
+        keep: further columns to keep if the table has them, in lower case.
 
     Raises:
         Refusal: the file or a column is missing, or some rows cannot be used; all of them are listed.
@@ -93,12 +94,12 @@ def read_table(
         cohort[column] = _numbers_or_text(cells[column])
     if problems:
         bad = len({line.split(":")[0] for line in problems})
-        raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: mend or remove them", problems)
+        raise Refusal(f"{csv}: {bad} of {len(cells)} rows cannot be used: correct or remove them", problems)
     return leave_out_unlabelled(ordered(cohort))
 
 
 def _complain_of_identifiers(ids: pd.Series, complain: Callable[[pd.Series, str | pd.Series], None]) -> None:
-    """Complain of identifiers that a program has damaged, and of those that differ in form alone."""
+    """Complain of identifiers that a program has damaged, and of identifiers that differ only in their form."""
     damaged = ids.map(damage)
     complain(damaged.notna(), f"{ids.name} " + damaged.fillna(""))
     others = {one: [other for other in group if other != one] for group in alike_in_form(ids.unique()) for one in group}
@@ -108,17 +109,17 @@ def _complain_of_identifiers(ids: pd.Series, complain: Callable[[pd.Series, str 
 
 
 def leave_out_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that have a class under the label rule, saying how many have none."""
+    """Return the rows that have a class under the label rule; log a warning that counts the others."""
     labelled = table["label"].notna()
     if not labelled.all():
         log.warning(
-            "%d of %d images are of neither class under labels.rule and stay out", (~labelled).sum(), len(table)
+            "%d of %d images belong to neither class under labels.rule and stay out", (~labelled).sum(), len(table)
         )
     return table[labelled].astype({"label": int}).reset_index(drop=True)
 
 
 def pseudonym(name: str | Path) -> str:
-    """Return an identifier for a file, or for a patient named by it, that does not show the name: 12 hex digits."""
+    """Return an identifier of 12 hex digits for a file or patient, which does not reveal the name."""
     text = name.as_posix() if isinstance(name, Path) else name
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -136,7 +137,7 @@ def _require_columns(cells: pd.DataFrame, csv: Path, label_from: LabelSource, *,
     if not {"tbs", "label"} & set(cells.columns):
         lacking.append("tbs or label")
     if lacking:
-        raise Refusal(f"{csv}: no column {', '.join(lacking)}; it has {', '.join(cells.columns)}")
+        raise Refusal(f"{csv}: has no column {', '.join(lacking)}; it has {', '.join(cells.columns)}")
 
 
 def _labels(
@@ -147,7 +148,7 @@ def _labels(
     label: Callable[[np.ndarray], np.ndarray],
     complain: Callable[[pd.Series, str | pd.Series], None],
 ) -> pd.Series:
-    """Return 0, 1 or NaN (left out by the rule), complaining of rows without any source of a label."""
+    """Return 0, 1 or NaN (neither class under the rule), and complain of rows whose label is missing or ambiguous."""
     named = cells.get("label", pd.Series("", index=cells.index))
     by_name = named.map({name: float(number) for number, name in enumerate(names)})
     is_optional = label_from is LabelSource.auto and "tbs" in cells
@@ -161,18 +162,18 @@ def _labels(
     complain(cells["tbs"] == "", "tbs is missing")
     if label_from is LabelSource.auto:
         differ = by_tbs.notna() & by_name.notna() & (by_name != by_tbs)
-        complain(differ, "label and tbs disagree: say dataset.label_from=tbs or dataset.label_from=label")
+        complain(differ, "label and tbs disagree: give dataset.label_from=tbs or dataset.label_from=label")
     return by_tbs
 
 
 def _rois(cells: pd.DataFrame, complain: Callable[[pd.Series, str], None]) -> pd.DataFrame:
-    """Return the ROI columns, where the table has them."""
+    """Return the ROI columns, if the table has them."""
     if ROI_COLUMNS[0] not in cells:
         return pd.DataFrame(index=cells.index)
     rois = pd.DataFrame({column: _numbers(cells, column, complain) for column in ROI_COLUMNS})
-    complain(rois.isna().any(axis=1) & rois.notna().any(axis=1), "its region lacks a side")
+    complain(rois.isna().any(axis=1) & rois.notna().any(axis=1), "its region is incomplete")
     if num_without := int(rois.isna().all(axis=1).sum()):
-        log.warning("%d of %d images have no region: cropped around their centre", num_without, len(rois))
+        log.warning("no region in %d of %d images: cropped around their centre", num_without, len(rois))
     return rois
 
 

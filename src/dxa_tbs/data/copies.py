@@ -1,4 +1,4 @@
-"""The images that training sees, followed by their augmented copies: made once, memory-mapped, kept in the cache."""
+"""The images of train and val, followed by their augmented copies: made once, kept in the cache, memory-mapped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dxa_tbs.cache import cached_folder
 from dxa_tbs.data.augment import Changes, augment
 from dxa_tbs.hashes import sha256_of_array
 
-VERSION = 2  # raise when a change alters a pixel or the order: cached copies then count as stale
+VERSION = 2  # increase when a change alters a pixel or the order: cached copies are then stale
 
 
 def load_with_copies(
@@ -32,10 +32,10 @@ def load_with_copies(
     """Return originals and their copies, uint8 (R + copies, H, W), and the SHA-256 of each copy.
 
     Args:
-        pixels: of all originals, uint8 (N, H, W).
-        rows: those that are wanted, (R,): of train and val.
-        sha256: of each of these.
-        plan: one row per copy, as `plan_copies` returns it, whose index is the row of its original.
+        pixels: all originals, uint8 (N, H, W).
+        rows: the rows of train and val, (R,).
+        sha256: hash of each of these originals.
+        plan: one row per copy, from `plan_copies`; its index is the row of the original.
     """
     recipe = {"version": VERSION, "originals": list(sha256), "copies": plan["image_id"].tolist(), "seed": seed}
     recipe |= {"how": repr(dataclasses.asdict(changes)), "libraries": [np.__version__, PIL.__version__]}

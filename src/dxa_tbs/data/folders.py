@@ -17,7 +17,7 @@ from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.data")
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp")
 FILE = "file"  # dataset.patient_from=file: each image belongs to a different patient
 GROUP = "patient"  # the group of an expression that holds the patient, if a group has this name
 

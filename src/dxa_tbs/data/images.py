@@ -1,4 +1,4 @@
-"""The pixels of a cohort: decoded and cropped once, uint8, kept in a cache that knows what it was made from."""
+"""The images of a cohort, uint8: decoded and cropped once, then read from a cache keyed by their sources."""
 
 from __future__ import annotations
 
@@ -33,17 +33,24 @@ log = logging.getLogger("dxa_tbs.data")
 
 NO_IMAGE = np.empty((0, 0), np.uint8)
 MIN_SIDE_PX = 32  # a smaller frame shows no spine
-MIN_BOX_PX = 8  # a smaller box is none around L1-L4: given in shares of the frame, or in other units than pixels?
+MIN_BOX_PX = 8  # a smaller box cannot surround L1-L4: perhaps it is not given in pixels
 MAX_NAMED = 10
-VERSION = 3  # raise when a change moves a pixel: cached images then count as stale
+VERSION = 3  # increase when a change alters a pixel: cached images are then stale
 
 Source = Path | render.Candidate
 
 
 @dataclass(frozen=True)
 class Images:
-    """Attributes: pixels, uint8 (N, 224, 224), in the order of the cohort; sha256 of each; bits used of 16; measures, a
-    row per image; signatures of the whole frames, int8 (N, 512), see `likeness`."""
+    """The images of a cohort, in its order.
+
+    Attributes:
+        pixels: uint8 (N, 224, 224).
+        sha256: hash of the pixels of each image.
+        bits: bits in use in 16-bit files; None: there were no such files.
+        measures: one row per image, see `measures`.
+        signatures: of the whole frames, int8 (N, 512), see `likeness`.
+    """
 
     pixels: np.ndarray
     sha256: list[str]
@@ -54,12 +61,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Window:
-    """What was made of one frame: image, uint8 (224, 224), its measures, and the frame's height and width.
+    """The window of one frame, and what was measured on the way.
 
     Attributes:
+        image: uint8 (224, 224).
+        measures: see `measures`.
+        shape: height and width of the frame.
         signature: of the whole frame, int8 (512,).
-        share_shown: of the box, or of a frame without one.
-        num_stray: pixels brighter than the bits in use allow, taken as white.
+        share_shown: share of the box around L1-L4, or of a frame without a box, that lies in the window.
+        num_stray: number of pixels too bright for the bits in use, which are shown as white.
     """
 
     image: np.ndarray
@@ -71,7 +81,7 @@ class Window:
 
 
 def hash_sources(table: pd.DataFrame) -> list[str]:
-    """Return what identifies the content of each row's frame: the SHA-256 of its file, or of the phantom's recipe."""
+    """Return the SHA-256 of the source of each row's frame: its file, or the recipe of a phantom."""
 
     def digest(source: Source) -> str:
         if isinstance(source, Path):
@@ -92,14 +102,14 @@ def load_images(
     region: Region = Region.whole,
     on_progress: OnProgress = ignore_progress,
 ) -> Images:
-    """Return the images of a cohort, from the cache where it has them.
+    """Return the images of a cohort, from the cache if it contains them.
 
     Args:
         source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
-        fit: crop (around the region of interest, else the image's centre, no interpolation) or resize.
-        bits: in use of 16-bit files, brighter pixels that are few being white; None: the fewest of 8, 10, 12, 14, 16
-            that hold the cohort's largest value.
-        region: what is left of an image, the rest of it black.
+        fit: crop (around the region of interest or, without one, the centre; no interpolation) or resize.
+        bits: bits in use in 16-bit files; a few brighter pixels are made white. None: the smallest of 8, 10, 12, 14, 16
+            that fits the largest value in the cohort.
+        region: the part of an image to keep; the rest becomes black.
 
     Raises:
         Refusal: some files cannot be used; all of them are listed.
@@ -107,12 +117,12 @@ def load_images(
     rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
     recipe["region"] = region.value
-    recipe["libraries"] = [np.__version__, scipy.__version__]  # they may render a phantom otherwise
+    recipe["libraries"] = [np.__version__, scipy.__version__]  # other versions may render a phantom differently
     if np.isnan(rois).any() and region is not Region.whole:
         num_without = int(np.isnan(rois).any(axis=1).sum())
         raise Refusal(
             f"preprocessing.region={region.value}: {num_without} of {len(table)} images have no box around L1-L4 (the "
-            "columns roi_x0, roi_y0, roi_x1, roi_y1 of the table): add them, or drop it"
+            "columns roi_x0, roi_y0, roi_x1, roi_y1 of the table): add boxes, or drop this setting"
         )
     read = functools.partial(_read_one, fit=fit, region=region, measures_box=not np.isnan(rois).any())
     write = functools.partial(
@@ -130,14 +140,15 @@ def load_images(
 
 
 def read_frame(row: pd.Series, *, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole frame of one row of a cohort, uint8, and its region of interest (NaN: none).
+    """Return the whole frame of an image, uint8, and its region of interest (NaN: none).
 
     Args:
-        bits: in use of 16-bit files, as `load_images` found or was told.
+        row: one row of the cohort's table.
+        bits: bits in use in 16-bit files, from `load_images`.
     """
     frame = decode(row["source"]) if isinstance(row["source"], Path) else render.read_frame(row["source"])
     if frame.dtype == np.uint16:
-        assert bits is not None, "known once the images were loaded"
+        assert bits is not None, "`load_images` returns the bits of 16-bit files"
         frame = to_bytes(frame, bits)
     return frame, row.reindex(list(ROI_COLUMNS)).to_numpy(float)
 
@@ -152,7 +163,7 @@ def _build_entry(
     bits: int | None,
     on_progress: OnProgress,
 ) -> None:
-    """Write images.npy, measures.npy, signatures.npy, and notes.json: what was found on the way."""
+    """Write images.npy, measures.npy, signatures.npy, and notes.json with hashes and warnings."""
     sources: list[Source] = list(table["source"])
     headers = {source: read_header(source) for source in sources if isinstance(source, Path)}
     deep = [path for path, header in headers.items() if header.is_deep]
@@ -167,14 +178,18 @@ def _build_entry(
         sha256.append(sha256_of_array(window.image))
         windows.append(dataclasses.replace(window, image=NO_IMAGE))
     if unusable:
-        raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: mend or remove them", unusable)
+        raise Refusal(f"{len(unusable)} of {len(table)} images cannot be used: repair or remove them", unusable)
     pixels.flush()
     np.save(folder / "measures.npy", [[one.measures[name] for name in MEASURES] for one in windows])
     np.save(folder / "signatures.npy", np.stack([one.signature for one in windows]))
     num_turned = sum(header.is_turned for header in headers.values())
     warnings = [
-        *([f"{len(deep)} images have 16-bit pixels: {bits} bits taken as in use (dataset.bits)"] if deep else []),
-        *([f"{num_turned} images carry an orientation tag and were turned upright"] if num_turned else []),
+        *(
+            [f"16-bit pixels in {len(deep)} of {len(table)} images: {bits} bits assumed in use (dataset.bits)"]
+            if deep
+            else []
+        ),
+        *([f"orientation tag in {num_turned} of {len(table)} images: turned upright"] if num_turned else []),
         *_notes(windows, fit=fit),
     ]
     shows_little = [row for row, one in enumerate(windows) if one.share_shown < MIN_SHARE_SHOWN]
@@ -183,39 +198,42 @@ def _build_entry(
 
 
 def _notes(windows: list[Window], *, fit: Fit) -> list[str]:
-    """Return what the user should know of images that were used: marks, and frames smaller than the window."""
+    """Return warnings about images that were used: pixels that are too bright, and frames smaller than the window."""
     texts = []
     if stray := [one.num_stray for one in windows if one.num_stray]:
-        texts.append(f"{len(stray)} images hold pixels brighter than the bits in use, {sum(stray)} in all: made white")
+        texts.append(
+            f"pixels too bright for the bits in use in {len(stray)} of {len(windows)} images: made white (in all: "
+            f"{sum(stray)})"
+        )
     small = [one.shape for one in windows if fit is Fit.crop and min(one.shape) < SIZE_PX]
     if small:
         height, width = min(small, key=lambda shape: shape[0] * shape[1])
         texts.append(
-            f"{len(small)} images are smaller than {SIZE_PX} x {SIZE_PX} pixels, the smallest is {width} x {height}: "
-            "black was put around them"
+            f"smaller than {SIZE_PX} x {SIZE_PX} pixels: {len(small)} of {len(windows)} images, the smallest {width} x "
+            f"{height}: padded with black"
         )
     return texts
 
 
 def _warn_of_little(image_ids: pd.Series, has_box: np.ndarray) -> None:
-    """Name the images whose window shows little of them.
+    """Warn of images whose window shows little of them, and name them.
 
     Args:
-        has_box: whether each has a box, so that its window shows little of that.
+        has_box: whether each image has a box, of which its window shows little.
     """
     for what, names in (("box around L1-L4", list(image_ids[has_box])), ("image", list(image_ids[~has_box]))):
         if names:
             more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
             log.warning(
-                "%d windows of %d x %d pixels show under a third of the %s (preprocessing.fit=resize shows all): %s",
-                *(len(names), SIZE_PX, SIZE_PX, what, ", ".join(names[:MAX_NAMED]) + more),
+                "the window of %d x %d pixels shows under a third of the %s (preprocessing.fit=resize shows all): %s",
+                *(SIZE_PX, SIZE_PX, what, ", ".join(names[:MAX_NAMED]) + more),
             )
 
 
 def _read_all(
     sources: list[Source], rois: np.ndarray, read: Callable[..., Window | str], on_progress: OnProgress
 ) -> Iterator[Window | str]:
-    """Yield what was made of each frame, or what is wrong with it, in order."""
+    """Yield the window of each frame, or its error, in order."""
     is_phantom = not isinstance(sources[0], Path)
     jobs = (joblib.delayed(read)(source, roi) for source, roi in zip(sources, rois, strict=True))
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
@@ -235,17 +253,17 @@ def _read_one(
             return str(reason)
     height, width = frame.shape
     if min(height, width) < MIN_SIDE_PX:
-        return f"is no image of a spine: {width} x {height} pixels"
+        return f"is too small for an image of a spine: {width} x {height} pixels"
     num_stray = 0
     if frame.dtype == np.uint16:
         num_stray = num_brighter(frame, bits)
         if num_stray > MAX_STRAY_SHARE * frame.size:
-            return f"holds {num_stray} pixels up to {frame.max()}, more than dataset.bits={bits} allows"
+            return f"has pixels up to {frame.max()}, more than dataset.bits={bits} allows (in all: {num_stray})"
         frame = to_bytes(frame, bits)
     if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
-        return f"its region {roi.tolist()} is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
+        return f"has a region {roi.tolist()} that is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
     if min(roi[2] - roi[0], roi[3] - roi[1]) < MIN_BOX_PX:
-        return f"its region {roi.tolist()} is under {MIN_BOX_PX} pixels wide or high: give pixels of the upright image"
+        return f"has a region {roi.tolist()} under {MIN_BOX_PX} pixels wide or high: give pixels of the upright image"
     image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
     if image.min() == image.max():
         return f"shows nothing: every pixel is {image.min()}"

@@ -1,4 +1,4 @@
-"""Which images train, validate and test. A patient is on one side only, whatever the method."""
+"""Split a cohort into train, val and test. With every method, each patient is in one split only."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ def split_by_counts(
     val: Mapping[str, int],
     test: Mapping[str, int],
 ) -> pd.Series:
-    """Return train, val or test for each row, with exactly so many images of each class in each.
+    """Return train, val or test for each row, with exactly the given counts of each class.
 
-    Patients come in random order. Those with several images come first, and each goes to a side drawn with chances as
-    its remaining room, so that they are spread like everybody else; the others fill what is left.
+    Patients are taken in random order, those with the most images first. A patient with several images goes to a split
+    drawn with probability proportional to its free places, so that such patients are spread like all others. Patients
+    with one image fill the rest.
 
     Args:
-        train, val, test: images of each class, in the order of `class_names`.
+        train, val, test: number of images of each class, in the order of `class_names`.
 
     Raises:
-        Refusal: the cohort has other counts, or patients with several images leave no exact fit.
+        Refusal: the cohort has other counts, or patients with several images make an exact split impossible.
     """
     room = {name: np.array(list(of.values())) for name, of in (("test", test), ("val", val), ("train", train))}
     present = np.bincount(cohort["label"], minlength=len(class_names))
     wanted = np.sum(list(room.values()), axis=0)
     if (present != wanted).any():
         raise Refusal(
-            f"split=table1 needs exactly {_of_each(wanted, class_names)} images and the cohort has "
+            f"split=table1 needs exactly {_of_each(wanted, class_names)} images, but the cohort has "
             f"{_of_each(present, class_names)}: use split=stratified, or split=file"
         )
     patients = pd.crosstab(cohort["patient_id"], cohort["label"]).reindex(columns=range(len(class_names)), fill_value=0)
@@ -52,7 +53,7 @@ def split_by_counts(
         fits = [name for name, left in room.items() if (images <= left).all()]
         if not fits:
             raise Refusal(
-                "split=table1: patients with several images leave no exact fit of its counts: use split=stratified"
+                "split=table1: patients with several images make an exact split impossible: use split=stratified"
             )
         space = np.array([room[name].sum() for name in fits])
         place = fits[0] if images.sum() == 1 else str(rng.choice(fits, p=space / space.sum()))
@@ -64,9 +65,9 @@ def split_by_counts(
 def split_by_fractions(
     cohort: pd.DataFrame, *, class_names: Sequence[str], val_fraction: float, test_fraction: float, seed: int
 ) -> pd.Series:
-    """Return train, val or test for each row: shares of the patients, the same mix of classes in each.
+    """Return train, val or test for each row: shares of the patients, with the same mix of classes in each.
 
-    A patient with images of several classes counts for the last of them.
+    A patient with images of several classes counts for the one with the highest number.
 
     Raises:
         Refusal: a class has too few patients to be in every split.
@@ -75,7 +76,7 @@ def split_by_fractions(
     for label, name in enumerate(class_names):
         if (count := int((patients == label).sum())) < len(SPLITS):
             raise Refusal(
-                f"split=stratified: {count} {name} {_units(cohort)}: each class needs one or more in each of three "
+                f"split=stratified: {count} {name} {_units(cohort)}: each class needs at least one in each of three "
                 "splits"
             )
     num_test, num_val = (round(fraction * len(patients)) for fraction in (test_fraction, val_fraction))
@@ -84,9 +85,9 @@ def split_by_fractions(
         train, val = train_test_split(rest, test_size=num_val, stratify=rest, random_state=seed)
     except ValueError:
         raise Refusal(
-            f"split.val_fraction={val_fraction}, split.test_fraction={test_fraction}: of {len(patients)} "
-            f"{_units(cohort)} they leave none of a class in some split ({num_val} in val, {num_test} in test): give "
-            "larger shares"
+            f"split.val_fraction={val_fraction}, split.test_fraction={test_fraction}: with {len(patients)} "
+            f"{_units(cohort)}, some split gets none of a class ({num_val} in val, {num_test} in test): give other "
+            "shares"
         ) from None
     side = {patient: name for name, part in zip(SPLITS, (train, val, test), strict=True) for patient in part.index}
     return cohort["patient_id"].map(side)
@@ -95,18 +96,18 @@ def split_by_fractions(
 def split_by_fold(
     cohort: pd.DataFrame, *, class_names: Sequence[str], folds: int, fold: int, val_fraction: float, seed: int
 ) -> pd.Series:
-    """Return train, val or test for each row: of patients in `folds` parts with the same mix of classes, one is test.
+    """Return train, val or test for each row: of `folds` parts with the same mix of classes, part `fold` is test.
 
-    Every patient is in the test set of exactly one fold. A patient with images of several classes counts for the last
-    of them.
+    Every patient is in the test set of exactly one fold. A patient with images of several classes counts for the one
+    with the highest number.
 
     Raises:
-        Refusal: a class has fewer patients than there are folds, or leaves none for validation.
+        Refusal: a class has too few patients for the folds or for validation.
     """
     patients = cohort.groupby("patient_id")["label"].max()
     for label, name in enumerate(class_names):
         if (count := int((patients == label).sum())) < folds + 1:
-            raise Refusal(f"split.folds={folds}: {count} {name} {_units(cohort)}: each class needs more than that many")
+            raise Refusal(f"split.folds={folds}: {count} {name} {_units(cohort)}: each class needs more than {folds}")
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, patients)
     rest, test = list(parts)[fold]
     others = patients.iloc[rest]
@@ -115,8 +116,8 @@ def split_by_fold(
         _, val = train_test_split(others, test_size=num_val, stratify=others, random_state=seed)
     except ValueError:
         raise Refusal(
-            f"split.val_fraction={val_fraction}: of {len(others)} {_units(cohort)} it leaves none of a class in train "
-            f"or val ({num_val} in val): give a larger share"
+            f"split.val_fraction={val_fraction}: with {len(others)} {_units(cohort)}, train or val gets none of a "
+            f"class ({num_val} in val): give another share"
         ) from None
     side = dict.fromkeys(patients.index, "train") | dict.fromkeys(val.index, "val")
     side |= dict.fromkeys(patients.index[test], "test")
@@ -126,12 +127,12 @@ def split_by_fold(
 def split_from_file(
     cohort: pd.DataFrame, *, class_names: Sequence[str] = (), path: str | None, column: str
 ) -> pd.Series:
-    """Return train, val or test for each row as a CSV says, or (path None) the cohort's own column.
+    """Return train, val or test for each row, read from a CSV file or, if path is None, from a column of the cohort.
 
-    The CSV names images (image_id) or patients (patient_id); rows of augmented images (origin) do not count.
+    The file names images (image_id) or patients (patient_id); its rows of augmented copies (origin) are ignored.
 
     Raises:
-        Refusal: the file, the column or an image is missing from it, or it holds another word.
+        Refusal: the file, its column or one of the images is missing, or a value is not train, val or test.
     """
     origin = f"split.path={path}" if path else "split=file: the cohort's table"
     if path is None:
@@ -149,21 +150,23 @@ def split_from_file(
             raise Refusal(f"{origin} puts {pairs[key][pairs[key].duplicated()].iloc[0]} in two splits")
         side = None if pairs is None else cohort[key].map(pairs.set_index(key)[column])
     if side is None:
-        raise Refusal(f"{origin} has no column {column}: say split.column=<the one that holds train, val or test>")
+        raise Refusal(f"{origin} has no column {column}: give split.column=<the column with train, val or test>")
     if not (known := side.isin(SPLITS)).all():
         words = side[~known].where(side[~known].notna(), "not in that file")
         odd = (cohort["image_id"][~known] + ": " + words).tolist()
-        raise Refusal(f"{origin}: {len(odd)} images are in none of {', '.join(SPLITS)}", odd)
+        raise Refusal(
+            f"{origin}: no {', '.join(SPLITS[:-1])} or {SPLITS[-1]} for {len(odd)} of {len(cohort)} images", odd
+        )
     return side
 
 
 def all_test(cohort: pd.DataFrame, *, class_names: Sequence[str] = ()) -> pd.Series:
-    """Return test for each row: the cohort is another one than that of the training."""
+    """Return test for each row: the network was trained on another cohort."""
     return pd.Series("test", index=cohort.index)
 
 
 def _units(cohort: pd.DataFrame) -> str:
-    """Return what is counted: patients, or images where each is a patient's own, or nobody said whose they are."""
+    """Return the unit of the counts: patients, or images if every patient has one or the patients are unknown."""
     return "patients" if cohort["patient_id"].duplicated().any() else "images"
 
 

@@ -1,4 +1,4 @@
-"""What a network is made of: its layers, its parameters, whether BatchNorm trains."""
+"""Inspect a network: its layers, its trainable parameters, and whether its BatchNorm layers train."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import nn
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of parameters that training changes."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 @torch.no_grad()
 def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str, object]]:
-    """Return, of each layer in the order of the computation, its name, kind, output shape (CxHxW or C) and parameters.
+    """Return name, kind, output shape (CxHxW or C) and number of parameters of each layer, in order of computation.
 
-    The shapes are those an image has that passes through the network, which is left as it was.
+    The shapes are measured by passing an image through the network; the network is not changed.
     """
     rows: list[dict[str, object]] = []
     names = {module: name for name, module in model.named_modules()}
@@ -36,6 +36,6 @@ def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str
 
 
 def trains_batchnorm(model: nn.Module, *, moves_frozen_bn: bool) -> bool:
-    """Return whether what the network makes of an image depends, in training, on the others of its batch."""
+    """Return whether the output for an image depends, in training, on the other images of its batch."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     return any(moves_frozen_bn or module.weight.requires_grad for module in norms)

@@ -1,1 +1,1 @@
-"""The verbs: prepare, train, test, predict. The only room that knows the others."""
+"""The verbs: prepare, train, test, predict. The only room that imports all others."""

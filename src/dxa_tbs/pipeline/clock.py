@@ -1,4 +1,4 @@
-"""How long a run has taken, what for, and what else the machine was doing."""
+"""The time a run and its parts take, and how busy other processes keep the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import psutil
 
 
 class Clock:
-    """The time since a run began, and what of it went into the parts that are named."""
+    """Measures the time since a run began, and the time spent in its named parts.
+
+    Attributes:
+        parts_s: seconds spent in each part.
+    """
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -30,13 +34,13 @@ class Clock:
 
 
 def watch_other_load() -> Callable[[], float]:
-    """Return what tells how many cores other processes have kept busy since, on average: times are theirs, too."""
+    """Return a function that gives the mean number of cores kept busy by other processes, which slow a run down."""
     start_s, busy_s = time.perf_counter(), _busy_elsewhere_s()
     return lambda: max(0.0, _busy_elsewhere_s() - busy_s) / (time.perf_counter() - start_s)
 
 
 def _busy_elsewhere_s() -> float:
     machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    unused = ("idle", "iowait", "guest", "guest_nice")  # Linux counts guests as user, too
+    unused = ("idle", "iowait", "guest", "guest_nice")  # Linux also counts guest time as user time
     busy_s = sum(machine) - sum(getattr(machine, name, 0.0) for name in unused)
-    return float(busy_s - sum(own[:4]))  # user and system, of this process and of those it started
+    return float(busy_s - sum(own[:4]))  # user and system time of this process and its children

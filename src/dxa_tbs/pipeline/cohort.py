@@ -1,4 +1,4 @@
-"""From the configuration to the cohort's table: who is in it, in which split, and what it was made from."""
+"""Build the table of the cohort from the configuration: its images, their split, and hashes of their sources."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.pipeline.task import build_task
 
-USUAL_SUBGROUPS = ["age", "sex", "bmi", "scanner"]  # of conf/dataset/table.yaml: kept where the table has them
+# The default of conf/dataset/table.yaml, of which columns that the table lacks are ignored.
+USUAL_SUBGROUPS = ["age", "sex", "bmi", "scanner"]
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Who is in the cohort.
+    """The images of a study, their split, and hashes of both.
 
     Attributes:
-        table: one row per image, see `dxa_tbs.data.cohort`; with split and source_sha256.
-        cohort_sha256: of who is in it; the same for every fold.
-        data_sha256: of that and the split.
+        table: one row per image, see `dxa_tbs.data.cohort`; also has the columns split and source_sha256.
+        cohort_sha256: hash of the table without the split; the same for every fold.
+        data_sha256: hash of the table with the split.
     """
 
     table: pd.DataFrame
@@ -38,10 +39,10 @@ class Cohort:
 
 
 def gather_cohort(config: Config, *, needed: Sequence[str] = SPLITS) -> Cohort:
-    """Read the cohort, split it, and check that it can answer the question. No pixels are decoded.
+    """Read and split the cohort, and check that each split has images of every class. No pixels are decoded.
 
     Args:
-        needed: the splits that must hold every class.
+        needed: the splits that must contain every class.
 
     Raises:
         Refusal: the table, the files or the split cannot be used.
@@ -58,10 +59,10 @@ def gather_cohort(config: Config, *, needed: Sequence[str] = SPLITS) -> Cohort:
 
 
 def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig) -> pd.DataFrame:
-    """Return who is in the cohort (columns: see `dxa_tbs.data.cohort`).
+    """Return the table of the cohort (for its columns see `dxa_tbs.data.cohort`).
 
     Raises:
-        Refusal: it cannot be read, or lacks a column of dataset.subgroups that was asked for.
+        Refusal: the cohort cannot be read, or lacks a column named in dataset.subgroups.
     """
     label = functools.partial(
         label_tbs, rule=labels.rule, degraded_max=labels.degraded_max_tbs, normal_min=labels.normal_min_tbs
@@ -73,9 +74,7 @@ def read_cohort(dataset: DatasetConfig, labels: LabelsConfig, split: SplitConfig
     cohort: pd.DataFrame = read(label=label, needs_tbs=needs_tbs, keep=list(keep), **own_settings(dataset))
     lacking = [name for name in dataset.subgroups if name.lower() not in cohort]
     if lacking and not (isinstance(dataset, TableConfig) and dataset.subgroups == USUAL_SUBGROUPS):
-        raise Refusal(
-            f"dataset.subgroups={dataset.subgroups}: the cohort has no column {', '.join(lacking)}: drop what it lacks"
-        )
+        raise Refusal(f"dataset.subgroups={dataset.subgroups}: the cohort has no column {', '.join(lacking)}: drop it")
     return cohort
 
 

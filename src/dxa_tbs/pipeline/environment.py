@@ -1,4 +1,4 @@
-"""The software and the machine a run ran on, as far as neither needs torch."""
+"""The software of a run and its platform, as far as they are known without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def describe_software() -> dict[str, Any]:
-    """Return versions, platform and, in a checkout, the commit with a + where files differ from it."""
+    """Return versions, platform and, in a checkout, the git commit, with a + if tracked files were changed."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -34,7 +34,7 @@ def describe_software() -> dict[str, Any]:
 
 
 def utc_now() -> str:
-    """Return the time as in 2026-03-01T12:00:00+00:00."""
+    """Return the current time in UTC, such as 2026-03-01T12:00:00+00:00."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 

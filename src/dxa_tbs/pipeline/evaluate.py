@@ -1,4 +1,4 @@
-"""A finished run on other images: its weights, loaded again, and whether the images are new to them."""
+"""Evaluate a finished run on other images: load its weights, and check that the images are new to them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ log = logging.getLogger("dxa_tbs.experiment")
 
 
 def load_trained(config: Config, run_dir: Path) -> Trained:
-    """Return the network of a finished run, as it was tested.
+    """Return the network of a finished run, with the weights that were tested.
 
     Args:
-        config: of the run, but for device and dataset.
+        config: that of the run; device and dataset may differ.
 
     Raises:
-        Refusal: its weights are damaged, or the device or the memory does not suffice.
+        Refusal: the weights are damaged, the device is not available, or the memory is too small.
     """
-    import pandas as pd  # here, because what is finished already is answered before
+    import pandas as pd  # slow to import, and not needed for a run that is finished
 
     from dxa_tbs.pipeline.train import Trained, new_learner, new_network
 
@@ -43,17 +43,17 @@ def load_trained(config: Config, run_dir: Path) -> Trained:
 
 
 def check_new_to(source: Path, prepared: Prepared, config: Config) -> None:
-    """Refuse to evaluate a run on images, or on patients, that it was trained or validated on.
+    """Refuse to evaluate a run on images or patients that it was trained or validated on.
 
     Raises:
-        Refusal: names the images, or the file of the run that is damaged.
+        Refusal: some images or patients are not new, or a file of the run is damaged; the message names them.
     """
     seen = read_split(source).query("split != 'test'")
     datasets = read_config(source)["dataset"], to_plain(config)["dataset"]
     test = prepared.test.table
     check_unseen(test, seen, run=str(source), by_patient=all(map(names_patients, datasets)))
     if not (source / SIGNATURES_NPY).is_file():
-        log.warning("the evaluated run keeps no signatures: near-duplicates of its training images cannot be found")
+        log.warning("the evaluated run has no signatures of its images: near-duplicates of them cannot be found")
         return
     originals = seen[seen["origin"] == ""]
     try:
@@ -61,6 +61,6 @@ def check_new_to(source: Path, prepared: Prepared, config: Config) -> None:
     except (OSError, ValueError, EOFError):
         known = np.empty(0)
     if known.shape != (len(originals), prepared.signatures.shape[1]):
-        raise Refusal(f"{source / SIGNATURES_NPY} is damaged: bring it back from a copy, or train the run again")
+        raise Refusal(f"{source / SIGNATURES_NPY} is damaged: restore it from a backup, or train the run again")
     refuses = config.dataset.near_duplicates is NearDuplicates.refuse
     check_nearly_unseen(test, prepared.signatures[test.index], originals, known, refuses=refuses)

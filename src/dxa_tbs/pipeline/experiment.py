@@ -1,6 +1,6 @@
-"""One run, from its configuration to its folder: prepare, train and test; or, of a finished run, prepare and test.
+"""One run, from its configuration to its folder: prepare, train and test, or prepare and test with trained weights.
 
-Torch is imported when there is something to train: what is refused or finished already is answered before.
+Torch is imported only when a network is needed, so that refused and finished runs end quickly.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ log = logging.getLogger("dxa_tbs.experiment")
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that is to be done.
+    """A run that must be done.
 
     Attributes:
-        made_from: hashes of data and weights: other ones are another run.
-        warnings: logged so far and from now on.
-        digests: of the text files written from now on.
+        made_from: hashes of data and weights; a run with other hashes is another run.
+        warnings: all warnings of the run, including those logged later.
+        digests: hashes of the text files of the run, including those written later.
     """
 
     config: Config
@@ -81,11 +81,12 @@ class _Job:
 def run_experiment(
     config: Config, *, defaults: Mapping[str, Any] | None = None, on_progress: OnProgress = ignore_progress
 ) -> Path:
-    """Train and test, or only test (`evaluate`), unless that is done already; return the run folder.
+    """Train and test, or only test (`evaluate`), unless the run is finished; return the run folder.
 
     Args:
-        config: checked.
-        defaults: of the same dataset, approach and model (`compose.default_settings`), for the name of the folder.
+        config: the checked configuration.
+        defaults: default settings of the same dataset, approach and model (`compose.default_settings`), from which the
+            folder gets its name.
 
     Raises:
         Refusal: the data, the folder, the weights or the device cannot be used.
@@ -99,7 +100,7 @@ def run_experiment(
         if state_of(run_dir) == "finished":
             seal.require_intact(run_dir)
         if is_finished(run_dir, plain, made_from):
-            log.info("skipped, finished already: %s", run_dir)
+            log.info("skipped, already finished: %s", run_dir)
             return run_dir
         job = _Job(config, run_dir, cohort, made_from, warnings, digests, clock, on_progress)
         _evaluate(job, Path(config.evaluate)) if config.evaluate else _train_and_test(job)
@@ -107,10 +108,10 @@ def run_experiment(
 
 
 def _weights_sha256(config: Config) -> str | None:
-    """Return the hash of the file of weights that the user names, if any: another file is another run.
+    """Return the hash of the weights file that the user names, if any; it is part of the run's identity.
 
     Raises:
-        Refusal: the run that is to be evaluated is damaged.
+        Refusal: the run to evaluate is damaged.
     """
     if config.evaluate is not None:
         source = Path(config.evaluate)
@@ -123,7 +124,7 @@ def _weights_sha256(config: Config) -> str | None:
 
 def _train_and_test(job: _Job) -> None:
     config, clock = job.config, job.clock
-    with collector_paused():  # here, because they import torch
+    with collector_paused():  # these modules import torch
         from dxa_tbs.pipeline.train import new_network, train
         from dxa_tbs.training.checkpoint import save_weights
 
@@ -146,7 +147,7 @@ def _train_and_test(job: _Job) -> None:
 def _evaluate(job: _Job, source: Path) -> None:
     with collector_paused():
         trained = load_trained(job.config, source)
-    bits = read_metrics(source)["bits"]  # the grey levels that the weights know
+    bits = read_metrics(source)["bits"]  # scale 16-bit images as in training
     prepared = prepare(job.config, job.cohort, copies=False, bits=bits, on_progress=job.on_progress)
     check_new_to(source, prepared, job.config)
     with _recorded(job) as facts:
@@ -160,7 +161,10 @@ def _evaluate(job: _Job, source: Path) -> None:
 
 @contextlib.contextmanager
 def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
-    """Hold the run folder; yield what its metrics.json will say, to be added to; None: another process has done it."""
+    """Lock the run folder and yield a dict of facts, written to metrics.json at the end.
+
+    Yields None if another process has finished the run.
+    """
     with claim_run(job.run_dir, to_plain(job.config), job.made_from) as is_to_do:
         if not is_to_do:
             yield None
@@ -173,7 +177,7 @@ def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
 
 
 def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, Any]:
-    """Write what is known before training; return the contents of environment.json as far as they are."""
+    """Write the files that are known before training; return the contents of environment.json known so far."""
     from dxa_tbs.training.device import describe_device
 
     write_csv(job.run_dir / LAYERS_CSV, pd.DataFrame(network.layers))
@@ -185,18 +189,18 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
 
 
 def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnProgress:
-    """Return a callback that also writes history.csv and logs a line after every epoch."""
+    """Return a callback that also writes history.csv and logs a line after each epoch."""
     history: list[Mapping[str, float]] = []
-    level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log takes both levels
+    level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log has both levels
 
     def keep(progress: Progress) -> None:
         if epoch := progress.epoch:
             history.append(epoch)
             write_csv(run_dir / HISTORY_CSV, pd.DataFrame(history))
             figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
-            told = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+            shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
             times = epoch["train_s"], epoch["val_s"]
-            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, told, *times)
+            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, shown, *times)
         on_progress(progress)
 
     return keep
@@ -210,7 +214,7 @@ def _test(
     *,
     source: Path | None,
 ) -> dict[str, Any]:
-    """Test; write what comes of it; return its part of metrics.json.
+    """Test the network, write the results and return their part of metrics.json.
 
     Args:
         source: the run whose weights are evaluated; None: this one's.

@@ -1,4 +1,4 @@
-"""Large libraries, imported faster."""
+"""Faster imports of large libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Import without garbage collection, which goes through all that was imported again and again and finds nothing."""
+    """Pause garbage collection during imports, where it would scan all objects again and again and free nothing."""
     gc.disable()
     try:
         yield

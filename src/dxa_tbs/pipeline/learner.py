@@ -1,4 +1,4 @@
-"""What is trained and asked of a network: all of it on pixels, or what follows a frozen part on cached features."""
+"""The part of a network to train: all of it, on pixels, or the layers after a frozen part, on cached features."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Learner:
 
     Attributes:
         model: shares its parameters with the network.
-        to_input: from a batch of inputs to what the model takes.
-        stem: the frozen part in front of it, whose features are its inputs; None: its inputs are pixels.
-        cache_dir: where features are kept.
+        to_input: converts a batch of inputs to the input of the model.
+        stem: the frozen layers before the model, whose features are its inputs; None: its inputs are pixels.
+        cache_dir: the folder of cached features.
     """
 
     model: nn.Module
@@ -47,12 +47,12 @@ class Learner:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a learner takes, of every image: pixels or features.
+    """The inputs of a learner, one per image: pixels or features.
 
     Attributes:
         array: uint8 (M, H, W), or features; may be memory-mapped.
-        sha256: of the pixels of each image.
-        from_cache: whether features were on disk already; None: there are none.
+        sha256: hash of the pixels of each image.
+        from_cache: whether the features were read from the cache; None: the inputs are pixels.
     """
 
     array: np.ndarray
@@ -65,11 +65,11 @@ class Inputs:
 
 
 def build_learner(network: Network, *, caches_features: bool, cache_dir: Path = Path()) -> Learner:
-    """Return what is to be trained.
+    """Return the part of the network to train.
 
     Args:
-        caches_features: of a network with a frozen backbone: the part in front of its first dropout is left to
-            `make_inputs`.
+        caches_features: for a network with a frozen backbone: whether `make_inputs` computes the features before its
+            first dropout once.
     """
     normalise, precision = network.normalise, network.precision
     if caches_features:
@@ -91,13 +91,15 @@ def make_inputs(
     known: Mapping[str, np.ndarray] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Inputs:
-    """Return what the learner takes of these images, uint8 (M, H, W).
+    """Return the inputs of the learner for these images.
 
     Args:
-        known: features of some of them.
+        pixels: uint8 (M, H, W).
+        sha256: hash of the pixels of each image.
+        known: features of some of these images, by hash.
 
     Raises:
-        Refusal: the disk has no room for features, or the GPU no memory.
+        Refusal: the disk is too full for the features, or the GPU has too little memory.
     """
     if learner.stem is None:
         return Inputs(pixels, sha256)
@@ -116,12 +118,12 @@ def make_inputs(
 
 
 def place(learner: Learner, inputs: Inputs) -> torch.Tensor:
-    """Return the inputs on the learner's device, or where they are if it has no room for them."""
+    """Return the inputs on the learner's device if they fit, else where they are."""
     return place_inputs(inputs.array, learner.device)
 
 
 def take_samples(learner: Learner, inputs_M: torch.Tensor, rows: np.ndarray, targets: np.ndarray) -> Samples:
-    """Return the inputs in these rows with their targets, both (N,)."""
+    """Return the samples in these rows; rows and targets have shape (N,)."""
     targets_N = torch.from_numpy(targets.astype(np.float32)).to(learner.device)
     rows_N = torch.tensor(rows).to(inputs_M.device)
     synchronise(learner.device)

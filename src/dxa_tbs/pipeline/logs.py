@@ -1,4 +1,4 @@
-"""What a run writes of its own course: the log file, and the warnings for its record."""
+"""The log file of a run, and the warnings for its record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def gathered_warnings() -> Iterator[list[str]]:
-    """Yield a list that fills with every warning logged meanwhile: what the console says, the record says too."""
+    """Yield a list that collects every warning logged within the block, for the record of the run."""
     texts: list[str] = []
 
     class Gather(logging.Handler):

@@ -1,4 +1,4 @@
-"""The network of a run: built, given its weights, and put on its device in the precision that holds there."""
+"""Build the network of a run, load its weights, and move it to its device in a precision that works there."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ log = logging.getLogger("dxa_tbs.network")
 
 @dataclass(frozen=True)
 class Network:
-    """A network on its device, what it is asked, and where its weights come from.
+    """A network on its device, with its task and the origin of its weights.
 
     Attributes:
         weights: `initial` (imagenet, none, or a path), and the hashes of the files that were read.
-        is_as_meant: False for an ImageNet network that was initialised at random.
+        is_as_meant: False for an ImageNet network that was initialised at random, not pretrained.
     """
 
     model: nn.Module
@@ -51,7 +51,7 @@ class Network:
 
     @property
     def state(self) -> dict[str, torch.Tensor]:
-        """Return weights and buffers, on the CPU: a file of them is to be read where there is no GPU."""
+        """Return weights and buffers on the CPU, so that their file can be read without a GPU."""
         return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
 
     @property
@@ -75,12 +75,12 @@ def build_network(
     """Return the network on its device: initialised from torch's global generator, or with trained weights.
 
     Args:
-        device, precision: from `training.process.set_up_process`; where trainer.precision is auto, a precision in which
-            the network goes wrong is replaced by fp32.
-        trained: model.pt of a finished run; None: initial weights, as `model` says.
+        device, precision: from `training.process.set_up_process`; if trainer.precision is auto, fp32 replaces a
+            precision in which the network computes wrong results.
+        trained: model.pt of a finished run; None: initial weights, as configured in `model`.
 
     Raises:
-        Refusal: the weights cannot be had, the GPU has no memory for them, or micro-batches would not be exact.
+        Refusal: the weights are not available, the GPU has too little memory, or micro-batches would not be exact.
     """
     task, kind = build_task(config), kind_of("model", config.model)
     num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
@@ -109,7 +109,7 @@ def build_network(
 
 
 def moves_frozen_bn(approach: ApproachConfig) -> bool:
-    """Return whether BatchNorm layers without trained weights follow the batches all the same."""
+    """Return whether BatchNorm layers with frozen weights still update their statistics in training."""
     return isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train
 
 
@@ -117,13 +117,13 @@ def _check_micro_batches(config: Config, model: nn.Module) -> None:
     size = config.trainer.micro_batch_size
     if size is not None and trains_batchnorm(model, moves_frozen_bn=moves_frozen_bn(config.approach)):
         raise Refusal(
-            f"trainer.micro_batch_size={size}: {config.model.name} has BatchNorm, whose statistics are those of the "
-            "images at once: give a smaller trainer.batch_size instead, which is another protocol"
+            f"trainer.micro_batch_size={size}: {config.model.name} has BatchNorm, whose statistics depend on the "
+            "images computed at once: give a smaller trainer.batch_size instead, which is another protocol"
         )
 
 
 def _place(model: nn.Module, config: Config, device: torch.device, precision: Precision) -> Normalisation:
-    """Move the network to the device, into the memory format that pays there; return the input that goes with it."""
+    """Move the network to the device, in the faster memory format there; return the matching normalisation."""
     is_last = is_channels_last(device, precision)
     model.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
     return build_normalisation(config.model.input_mean, config.model.input_std, device, is_channels_last=is_last)
@@ -132,11 +132,11 @@ def _place(model: nn.Module, config: Config, device: torch.device, precision: Pr
 def _checked(
     precision: Precision, asked: Precision, model: nn.Module, task: Task, normalise: Normalisation
 ) -> Precision:
-    """Return the precision if the network computes in it what it computes in fp32; `auto` then falls back to that."""
+    """Return the precision if one step in it agrees with fp32; with trainer.precision=auto, otherwise fp32."""
     wrong = None if precision is Precision.fp32 else disagreement(model, normalise, precision, loss=task.loss)
     if wrong is None:
         return precision
     if asked is not Precision.auto:
         raise Refusal(f"trainer.precision={asked.value}: not usable here: {wrong}: use fp32")
-    log.warning("fp32, not %s: in %s one step comes out wrong: %s", precision.value, precision.value, wrong)
+    log.warning("fp32, not %s: one step in %s differs too much: %s", precision.value, precision.value, wrong)
     return Precision.fp32

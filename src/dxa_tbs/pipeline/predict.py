@@ -1,4 +1,4 @@
-"""The verb predict: scores of any images, without labels, from a finished run."""
+"""The verb predict: scores for any images, without labels, from a finished run."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def predict(
     """Return the scores of images, one row each, in their order.
 
     Args:
-        run_dir: of a finished run with its weights.
-        images: uint8 (N, 224, 224), cropped as the run's were; or paths of files, which are decoded and cropped around
-            their centre as the run's images without a region of interest.
+        run_dir: the folder of a finished, trained run.
+        images: uint8 (N, 224, 224), cropped like the images of the run; or paths of files, which are decoded and
+            cropped around their centre (or resized), like images of the run without a region of interest.
         device: auto, cpu, cuda or cuda:<number>.
-        cache_dir: None: that of the run.
+        cache_dir: the folder of the cache; None: that of the run.
 
     Raises:
-        Refusal: the run is not finished or damaged, or an image cannot be used.
+        Refusal: the run is unfinished or damaged, or an image cannot be used.
     """
     run_dir = Path(run_dir)
     require_intact(require_finished(run_dir, key="run_dir"), with_weights=True)

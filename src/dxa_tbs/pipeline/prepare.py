@@ -1,4 +1,4 @@
-"""The verb prepare: read, check, split, decode, augment. Never imports torch."""
+"""The verb prepare: read, check, split, decode and augment the images. Never imports torch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ log = logging.getLogger("dxa_tbs.data")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one side of the split.
+    """Images of one or two splits.
 
     Attributes:
-        table: one row per image; the index is that of the whole cohort's table.
+        table: one row per image, with the index of the table of all images.
         pixels: uint8 (N, 224, 224), in the same order.
     """
 
@@ -43,7 +43,7 @@ class ImageSet:
 
 
 class Example(TypedDict):
-    """One frame, for the figure of frame and crop: its row in the table, its pixels, its region of interest."""
+    """One frame for the figure of frame and crop: its row in the table, its pixels and its region of interest."""
 
     row: int
     frame: np.ndarray
@@ -52,15 +52,15 @@ class Example(TypedDict):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images and who they are of.
+    """The images of a cohort, ready for training and test.
 
     Attributes:
         table: one row per image, augmented copies last (split.csv).
-        development: the images of train and val with their copies: all that training gets.
+        development: the images of train and val with their copies; training gets no others.
         test: the images of test.
-        is_synthetic: whether any is a phantom's, also one that was exported and read back.
-        bits: taken as in use of 16-bit files, if there were any.
-        measures: of each original, image_id and `data.measures.MEASURES` (measures.csv).
+        is_synthetic: whether any image is a phantom, even one that was exported and read back.
+        bits: bits in use in 16-bit files; None: there were no such files.
+        measures: image_id and `data.measures.MEASURES` of each original (measures.csv).
         signatures: of each original, int8 (N, 512), see `data.likeness`.
     """
 
@@ -96,12 +96,13 @@ def prepare(
     """Return the images of the configured cohort, split, with the augmented copies of train and val.
 
     Args:
-        cohort: of the same configuration, where it is known already.
-        copies: whether there are any; an evaluation needs none.
-        bits: in use of 16-bit files; None: as configured.
+        cohort: of the same configuration, if it has been gathered already.
+        copies: whether to make augmented copies; an evaluation needs none.
+        bits: bits in use in 16-bit files, unless configured; None: found from the images.
+        clock: of the run; records the time of this preparation.
 
     Raises:
-        Refusal: an image cannot be used, or is there twice, or nearly so, on two sides of the split.
+        Refusal: an image cannot be used, or the same or nearly the same image is in two splits.
     """
     cohort, clock = cohort or gather_cohort(config), clock or Clock()
     cache_dir = Path(config.cache_dir)
@@ -143,7 +144,7 @@ def prepare(
 def add_copies(
     originals: pd.DataFrame, pixels: np.ndarray, how: AugmentationConfig | None, *, seed: int, cache_dir: Path
 ) -> ImageSet:
-    """Return the images of train and val and, behind them, their augmented copies."""
+    """Return the images of train and val, followed by their augmented copies."""
     seen = originals[originals["split"] != "test"]
     per_original = {} if how is None else {0: how.copies_per_normal, 1: how.copies_per_degraded}
     if how is None or not any(per_original.values()):
@@ -152,7 +153,7 @@ def add_copies(
     if how.copies_per_normal != how.copies_per_degraded and how.max_rotation_deg > 0:
         log.warning(
             "augmentation=%s interpolates %.0f %% of the Degraded and %.0f %% of the Normal training images: a network "
-            "can learn the interpolation instead of the bone; augmentation=balanced treats the classes alike",
+            "can learn the interpolation instead of the bone; augmentation=balanced treats both classes alike",
             *(how.name, *(100 * share / (1 + share) for share in (how.copies_per_degraded, how.copies_per_normal))),
         )
     changes = Changes(
@@ -170,7 +171,7 @@ def add_copies(
 
 
 def count_images(table: pd.DataFrame, class_names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return the rows of Table I: of each split, the originals and the copies of each class."""
+    """Return the rows of Table I: the numbers of originals and copies of each class in each split."""
     counts = {}
     for split in SPLITS:
         part = table[table["split"] == split]

@@ -1,4 +1,4 @@
-"""From scores to the results of a run: its metrics, thumbnails of its errors, its figures."""
+"""Compute the results of a run from its scores: metrics, thumbnails of errors and figures."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from dxa_tbs.tasks.task import Task
 
 log = logging.getLogger("dxa_tbs.outcome")
 
-ERROR_KINDS = {"false_negative": 1, "false_positive": 0}  # kind: the label of its images
+ERROR_KINDS = {"false_negative": 1, "false_positive": 0}  # kind of error: the true label of its images
 
 
-THRESHOLD_OF = "validation originals"  # of 0.1.0: their augmented copies too, and metrics.json does not say so
+THRESHOLD_OF = "validation originals"  # version 0.1.0 also used their copies, and did not record this key
 
 
 def threshold_of(run_dir: Path) -> float:
-    """Return the threshold of the best F1 on the validation originals of a trained run.
+    """Return the threshold with the best F1 on the validation originals of a trained run.
 
-    Not the one that its metrics.json holds: that of a run of 0.1.0 was chosen on augmented copies too.
+    The threshold is computed again, because version 0.1.0 chose the one in metrics.json on augmented copies too.
     """
     origins = read_split(run_dir, columns=["image_id", "origin"]).set_index("image_id")["origin"]
     scored = read_predictions(run_dir)
@@ -51,11 +51,11 @@ def watched_loss(run_dir: Path) -> float | None:
 
 @dataclass(frozen=True)
 class Scored:
-    """A run whose images have scores.
+    """A run with the scores of its images.
 
     Attributes:
-        predictions: image_id, split, label and score of the images that were not trained on (predictions.csv).
-        is_as_meant: False for an ImageNet network that was initialised at random.
+        predictions: image_id, split, label and score of all images outside train (predictions.csv).
+        is_as_meant: False for an ImageNet network that was initialised at random, not pretrained.
         tested_epoch: None for an evaluation.
         source: the run whose weights are evaluated; None: they were trained just now.
     """
@@ -70,9 +70,9 @@ class Scored:
 
 
 def write_results(task: Task, scored: Scored) -> dict[str, Any]:
-    """Write what the task makes of the scores into the run folder; return its part of metrics.json.
+    """Write the results of the task into the run folder; return their part of metrics.json.
 
-    A task that registers nothing of its own gets its figure alone, of each split.
+    A task without a `write_results` function gets only its figure of merit, for each split.
     """
     if write := kind_of("task", scored.config.task).write_results:
         results: dict[str, Any] = resolve(write)(scored)
@@ -85,7 +85,7 @@ def write_results(task: Task, scored: Scored) -> dict[str, Any]:
 
 
 def write_binary(scored: Scored) -> dict[str, Any]:
-    """Write thumbnails of errors and figures; return metrics and thresholds."""
+    """Write thumbnails of errors and all figures; return metrics and thresholds."""
     table, settings = scored.prepared.table, scored.config.evaluation
     is_original = table.loc[scored.predictions.index, "origin"] == ""
     chosen = None if scored.source is None else threshold_of(scored.source)
@@ -100,7 +100,7 @@ def score(predictions: pd.DataFrame, *, fixed: float, val_f1: float | None) -> d
     """Return the metrics of each split at the fixed threshold and at the one chosen on validation.
 
     Args:
-        predictions: split, label and score of originals alone.
+        predictions: split, label and score; originals only.
         val_f1: the threshold chosen when the weights were trained; None: choose it now, on val.
     """
     parts = {name: (part["label"].to_numpy(), part["score"].to_numpy()) for name, part in predictions.groupby("split")}
@@ -125,11 +125,11 @@ def keep_errors(
     threshold: float,
     shown: int,
 ) -> None:
-    """Write thumbnails of wrongly called test images, errors/*.png, and which they are, errors.csv.
+    """Write thumbnails of misclassified test images, errors/*.png, and their list, errors.csv.
 
     Args:
-        pixels_of: from rows of the predictions to their images, uint8 (R, H, W).
-        shown: at most so many of each kind nearest to the threshold, and so many farthest from it.
+        pixels_of: returns the images in these rows of the predictions, uint8 (R, H, W).
+        shown: number of images of each kind nearest to the threshold, and of those farthest from it, at most.
     """
     test = predictions[predictions["split"] == "test"]
     test = test.assign(distance=(test["score"] - threshold).abs(), call=(test["score"] >= threshold).astype(int))
@@ -152,7 +152,7 @@ def keep_errors(
 
 
 def draw(scored: Scored) -> None:
-    from dxa_tbs.report.figures import run_figures  # here: training need not wait for matplotlib
+    from dxa_tbs.report.figures import run_figures  # slow to import: loads matplotlib
 
     prepared, config = scored.prepared, scored.config
     folder, threshold = scored.run_dir / FIGURES, config.evaluation.threshold

@@ -1,4 +1,4 @@
-"""From the configuration to a task with its loss."""
+"""Build the configured task with its loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar for each stage."""
+"""Progress bars on a terminal, one for each stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dxa_tbs.progress import OnProgress, Progress
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[OnProgress]:
-    """Yield a callback that draws a bar for each stage, where there is a terminal."""
+    """Yield a callback that draws a bar for each stage if stderr is a terminal."""
     bar: tqdm[Any] | None = None
     stage = ""
 
@@ -46,6 +46,6 @@ def _new_bar(progress: Progress) -> tqdm[Any]:
 
 
 def _shown(epoch: Mapping[str, float]) -> dict[str, float]:
-    """Return the number of the epoch, its losses and its figure, under short names."""
+    """Return the number of the epoch, its losses and its figure of merit, under short names."""
     figures = {name.replace("val_originals", "val"): value for name, value in epoch.items() if "originals" in name}
     return {"epoch": epoch["epoch"], "loss": epoch["train_loss"], **figures}

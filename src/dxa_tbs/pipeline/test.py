@@ -1,4 +1,4 @@
-"""The verb test: the one place where the images of the test set meet a trained network."""
+"""The verb test: the only place where a trained network is given test images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dxa_tbs.progress import OnProgress, ignore_progress
 
 
 def test(trained: Trained, prepared: Prepared, *, on_progress: OnProgress = ignore_progress) -> pd.DataFrame:
-    """Return image_id, split, the target and the scores of all images that were not trained on (predictions.csv).
+    """Return image_id, split, target and scores of all images outside train (predictions.csv).
 
     Raises:
-        Refusal: the memory does not suffice.
+        Refusal: there is too little memory.
     """
     task = trained.network.task
     scored = prepared.table[prepared.table["split"] != "train"]

@@ -1,4 +1,4 @@
-"""The verb train: from prepared images to a trained network. It gets train and val alone, never the test images."""
+"""The verb train: train a network on prepared images. It receives train and val only, never test images."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ log = logging.getLogger("dxa_tbs.experiment")
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that can be tested, and how it was trained.
+    """A network that can be tested, and the record of its training.
 
     Attributes:
-        learner: holds the weights to test.
-        inputs: of the images it was trained and validated on; None: they are not at hand.
-        history: a line per epoch (history.csv).
+        learner: contains the weights to test.
+        inputs: of the training and validation images; None: they were not loaded.
+        history: one line per epoch (history.csv).
         facts: epochs, tested_epoch and stopped_by.
         timing: see `training.timing.ten_epochs`.
     """
@@ -60,15 +60,16 @@ def train(
     clock: Clock | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Trained:
-    """Train a network on train and val with their copies.
+    """Train a network on the images of train, watched on those of val, both with their copies.
 
     Args:
-        development: as `prepare` makes it.
-        network: to be trained, in place; None: built as configured.
-        clock: of the run, for its timing.
+        development: train and val, as `prepare` returns them.
+        network: trained in place; None: build it as configured.
+        clock: of the run; measures its parts.
 
     Raises:
-        Refusal: the weights cannot be had, the memory does not suffice, or the loss is no number at once.
+        Refusal: the weights are not available, there is too little memory, or the loss is NaN or infinite in the first
+            epoch.
     """
     clock = clock or Clock()
     table = development.table
@@ -95,7 +96,9 @@ def train(
     fitted = _fit(network, learner, step, training, watched, is_original[rows[1]], config, watch)
     if fitted.stopped_by == "nan":
         log.warning(
-            "NaN loss after epoch %d: the weights of epoch %d are tested", len(fitted.history), fitted.tested_epoch
+            "the loss is NaN or infinite after epoch %d: the weights of epoch %d are tested",
+            len(fitted.history),
+            fitted.tested_epoch,
         )
     parts_s = {"data_s": data_s, **clock.parts_s}
     timing = ten_epochs(fitted.history, num_train=len(training), parts_s=parts_s, epoch_ends_s=epoch_ends_s)
@@ -112,7 +115,7 @@ def new_network(config: Config, *, trained: Path | None = None, on_progress: OnP
         trained: model.pt of a finished run; None: initial weights, as configured.
 
     Raises:
-        Refusal: the device or the weights cannot be had, or the memory does not suffice.
+        Refusal: the device or the weights are not available, or there is too little memory.
     """
     device, precision = set_up_process(config.trainer.device, config.trainer.precision, seed=config.seed)
     network = build_network(config, device=device, precision=precision, trained=trained, on_progress=on_progress)
@@ -121,16 +124,16 @@ def new_network(config: Config, *, trained: Path | None = None, on_progress: OnP
 
 
 def new_learner(network: Network, config: Config) -> Learner:
-    """Return the part of the network that is trained and asked."""
+    """Return the part of the network that is trained, as configured."""
     caches_features = isinstance(config.approach, HeadConfig) and config.approach.cache_features
     return build_learner(network, caches_features=caches_features, cache_dir=Path(config.cache_dir))
 
 
 def prepare_step(network: Network, learner: Learner, training: Samples, config: Config) -> Step:
-    """Return the step of training, on a GPU recorded for the batches to come."""
+    """Return the training step, recorded as CUDA graphs on a GPU."""
     trainer = config.trainer
     settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
-    is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler asks the host
+    is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler needs the host
     optimizer = function_of("optimizer", config.optimizer)
     with refusing_for_memory(too_little_memory(learner.model, config)):
         step = build_step(
@@ -159,7 +162,7 @@ def _fit(
     config: Config,
     on_progress: OnProgress,
 ) -> Fitted:
-    """Fit; the learner then holds the weights to test."""
+    """Fit the learner, and load the weights to test into it."""
     trainer = config.trainer
     with refusing_for_memory(too_little_memory(learner.model, config)):
         fitted = fit(
@@ -184,14 +187,14 @@ def _fit(
 
 
 def too_little_memory(model: nn.Module, config: Config) -> str:
-    """Return what to do when a batch does not fit: smaller pieces of it where that is the same training."""
+    """Return the message for a batch that does not fit in memory: use micro-batches if they are exact."""
     size = config.trainer.micro_batch_size or config.trainer.batch_size
     text = f"{TOO_LITTLE_MEMORY} for {size} images at once: "
     if size == 1:
         return text + "use trainer.device=cpu"
     if trains_batchnorm(model, moves_frozen_bn=moves_frozen_bn(config.approach)):
         return text + (
-            f"give trainer.batch_size={size // 2}, which is another protocol (no exact way exists with BatchNorm), or "
-            "trainer.device=cpu"
+            f"give trainer.batch_size={size // 2}, which is another protocol (micro-batches are not exact with "
+            "BatchNorm), or trainer.device=cpu"
         )
-    return text + f"give trainer.micro_batch_size={size // 2} (their gradients are summed up: the same training)"
+    return text + f"give trainer.micro_batch_size={size // 2} (the training is the same)"

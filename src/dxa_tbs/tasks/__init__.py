@@ -1,1 +1,1 @@
-"""What a network is asked: classes or values, its loss, its scores, and the figure that its training is watched by."""
+"""The tasks of a network: what it predicts, its loss, its scores, and the figure of merit shown in training."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dxa_tbs.evaluation.metrics import binary_auc
 from dxa_tbs.tasks.task import Loss, Task
 
-if TYPE_CHECKING:  # a task is known before torch is needed
+if TYPE_CHECKING:  # building a task does not import torch
     import numpy as np
     import torch
 
@@ -15,7 +15,7 @@ CLASS_NAMES = ("Normal", "Degraded")  # in the order of their labels, 0 and 1
 
 
 def binary_task(*, loss: Loss) -> Task:
-    """Return the task whose score is the probability of Degraded."""
+    """Return the task with the probability of Degraded as its score."""
     return Task(
         name="binary",
         target="label",
@@ -30,7 +30,8 @@ def binary_task(*, loss: Loss) -> Task:
 
 
 def probability_of_degraded(logits_NK: torch.Tensor) -> np.ndarray:
-    """Return the probability of Degraded, float64 (N,), from one logit of it or the logits of both classes."""
+    """Return the probability of Degraded, float64 (N,), from its logit or from the logits of both classes."""
     logits = logits_NK.double()
-    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]  # softmax of two is their sigmoid
+    # The softmax of two logits is the sigmoid of their difference.
+    logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     return logit.sigmoid().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Losses: from outputs (B, K) and targets (B,) to their mean over images."""
+"""Loss functions: they take outputs (B, K) and targets (B,), and return the mean loss of the images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def cross_entropy(outputs_BK: torch.Tensor, targets_B: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy: of a sigmoid for one output, of a softmax for several."""
-    from torch.nn import functional  # here: a task is known before torch is needed
+    """Return the mean cross-entropy, after a sigmoid for one output or a softmax for several."""
+    from torch.nn import functional  # building a task does not import torch
 
     if outputs_BK.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(outputs_BK.squeeze(1), targets_B)

@@ -1,4 +1,4 @@
-"""A task as a value: training, splits and augmented copies know a task, never the names of its classes."""
+"""A task as a value: other modules use a task only through its attributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-if TYPE_CHECKING:  # a task is known before torch is needed
+if TYPE_CHECKING:  # building a task does not import torch
     import numpy as np
     import torch
 
@@ -15,17 +15,17 @@ Loss: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
 
 @dataclass(frozen=True)
 class Task:
-    """A question to a network, and how its answers are judged.
+    """What a network predicts, and how its predictions are judged.
 
     Attributes:
-        target: the column of the cohort's table that is learnt; of classes their numbers, from 0.
-        class_names: in the order of their numbers; empty where values are asked.
-        num_outputs: the fewest that will do; a network with one output per class has as many as there are classes.
-        loss: the mean over images, from outputs (B, K) and targets, float32 (B,).
-        score_columns: columns of predictions.csv.
-        to_scores: outputs (N, K) to scores, float64 (N,) or, for several columns, (N, S).
-        figure_name: of the figure that the history shows beside the loss: auc.
-        figure: computes it from targets (N,) and scores.
+        target: the column of the cohort's table to predict; classes are numbered from 0.
+        class_names: in the order of their numbers; empty for a regression.
+        num_outputs: the smallest sufficient number of outputs; a network with one output per class has one for each.
+        loss: takes outputs (B, K) and targets, float32 (B,); returns the mean over images.
+        score_columns: the score columns of predictions.csv.
+        to_scores: converts outputs (N, K) to scores, float64 (N,) or, for several columns, (N, S).
+        figure_name: name of the figure of merit that the history shows beside the loss, such as auc.
+        figure: computes the figure of merit from targets (N,) and scores.
     """
 
     name: str
@@ -39,5 +39,5 @@ class Task:
     figure: Callable[[np.ndarray, np.ndarray], float]
 
     def outputs_of(self, *, one_output_per_class: bool) -> int:
-        """Return how many outputs a network for this task has."""
+        """Return the number of outputs of a network for this task."""
         return len(self.class_names) or self.num_outputs if one_output_per_class else self.num_outputs

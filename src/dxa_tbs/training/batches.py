@@ -1,6 +1,6 @@
-"""From uint8 grey images, or features made of them, to what a network takes and gives.
+"""Batches of uint8 grey images or features, their normalisation, and the outputs of a network for them.
 
-Shapes: B images of a batch, N of a set, M in memory, H x W pixels, C channels, K outputs.
+Shapes: B images of a batch, N of a split, M in memory, H x W pixels, C channels, K outputs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.memory import with_fewer_at_once
 from dxa_tbs.training.precision import lowered
 
-BATCHES_AHEAD = 2  # of the device, where they come from the host
-EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # without gradient and batch statistics a matter of cache and memory alone
+BATCHES_AHEAD = 2  # batches that the host may be ahead of the device
+EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # affects only speed and memory: no gradients, no batch statistics
 
 ToInput = Callable[[torch.Tensor], torch.Tensor]
 
@@ -28,10 +28,10 @@ class Samples:
     """Images or features of a split, and their targets.
 
     Attributes:
-        inputs_M: of the whole data set, on the device or, where that has no room, memory-mapped on the host: images,
-            uint8 (M, H, W), or features (M, ...).
-        rows_N: which of them are the split's, where the inputs are.
-        targets_N: float32, on the device: the numbers of classes, or values.
+        inputs_M: images, uint8 (M, H, W), or features (M, ...), of the whole data set; on the device or, if they do not
+            fit, memory-mapped on the host.
+        rows_N: the rows of the split in inputs_M, on the same device.
+        targets_N: class numbers or values, float32, on the device.
     """
 
     inputs_M: torch.Tensor
@@ -46,15 +46,15 @@ class Samples:
         return self.inputs_M.device == self.targets_N.device
 
     def take(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs and targets, on the device, of the samples of these numbers."""
+        """Return the inputs and targets of the samples with these indices, on the device."""
         device = self.targets_N.device
         inputs = self.inputs_M[self.rows_N[index_B.to(self.rows_N.device)]]
-        if not self.is_resident:  # from pinned memory, so that the copies wait in the device's queue, not the host
+        if not self.is_resident:  # pinned memory: the host does not wait for the copies
             inputs, index_B = (part.pin_memory().to(device, non_blocking=True) for part in (inputs, index_B))
         return inputs, self.targets_N[index_B.to(device)]
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield `take` of each; from the host, the next batch is fetched while the device is at work on this one."""
+        """Yield inputs and targets of each batch; from the host, the next batch is fetched while the device works."""
         if self.is_resident:
             yield from map(self.take, indices)
             return
@@ -65,17 +65,18 @@ class Samples:
                 batch, ahead = ahead.result(), fetcher.submit(self.take, index_B)
                 yield batch
                 done.append(torch.cuda.current_stream(self.targets_N.device).record_event())
-                if len(done) > BATCHES_AHEAD:  # else the host would run ahead and pin memory for an epoch of them
+                if len(done) > BATCHES_AHEAD:  # else the host would run ahead and pin memory for all batches
                     done.popleft().synchronize()
             yield ahead.result()
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Grey level to network input, per channel: grey x scale + shift; float32 (3,), on the device of the images.
+    """Converts grey levels to the input of a network, in each channel: grey x scale + shift.
 
     Attributes:
-        is_channels_last: how the input lies in memory.
+        scale_C, shift_C: float32 (3,), on the device of the images.
+        is_channels_last: the memory format of the input.
     """
 
     scale_C: torch.Tensor
@@ -84,15 +85,15 @@ class Normalisation:
 
     @property
     def is_grey(self) -> bool:
-        """Whether the channels come out equal."""
+        """Whether all channels of the input are equal."""
         return all(bool((values == values[0]).all()) for values in (self.scale_C, self.shift_C))
 
     def to_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
-        """Return float32 (B, 3, H, W): the grey repeated, each channel normalised."""
+        """Return the input with three channels, each normalised from the grey level, float32 (B, 3, H, W)."""
         return self._normalised(pixels_BHW, self.scale_C, self.shift_C)
 
     def to_grey_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
-        """Return float32 (B, 1, H, W): the first of the channels."""
+        """Return the first channel of the input, float32 (B, 1, H, W)."""
         return self._normalised(pixels_BHW, self.scale_C[:1], self.shift_C[:1])
 
     def _normalised(self, pixels_BHW: torch.Tensor, scale_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
@@ -104,7 +105,7 @@ class Normalisation:
 def build_normalisation(
     mean: Sequence[float], std: Sequence[float], device: torch.device, *, is_channels_last: bool = True
 ) -> Normalisation:
-    """Return what computes (grey / 255 - mean) / std per channel."""
+    """Return the normalisation (grey / 255 - mean) / std of each channel."""
     std_C = torch.tensor(std, device=device)
     return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C, is_channels_last)
 
@@ -113,7 +114,7 @@ def build_normalisation(
 def predict_outputs(
     model: nn.Module, samples: Samples, to_input: ToInput, precision: Precision = Precision.fp32
 ) -> torch.Tensor:
-    """Return the outputs, float32 (N, K), of every sample in its order; the model is left in evaluation mode."""
+    """Return the outputs of all samples in order, float32 (N, K); leave the model in evaluation mode."""
     model.eval()
     device = samples.targets_N.device
     index_N = torch.arange(len(samples), device=samples.rows_N.device)

@@ -1,4 +1,4 @@
-"""Weights on disk: a plain state dict that loads without running any code of the file's."""
+"""Weights on disk: a plain state dict, which is loaded without executing code from the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dxa_tbs.errors import Refusal
 
 
 def save_weights(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Replace the file in one step: a reader or a power cut sees the old one or the new one."""
+    """Save the weights atomically: after a power cut, and for readers, the file is the old or the new one."""
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("wb") as file:
         torch.save(state, file)
@@ -26,10 +26,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state dict into `model`.
 
     Raises:
-        Refusal: the file is damaged, no state dict, or one of another network.
+        Refusal: the file is damaged, is not a state dict, or belongs to another network.
     """
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refusal(f"{path} does not hold the weights of this network: {reason}") from None
+        raise Refusal(f"{path} does not contain the weights of this network: {reason}") from None

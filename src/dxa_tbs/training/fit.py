@@ -1,4 +1,4 @@
-"""The training loop: one network, one device, images by index. It knows a task, never its classes."""
+"""The training loop for one network on one device. It works for any task and takes images by index."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ State = dict[str, torch.Tensor]
 
 
 class Judge(Protocol):
-    """How the outputs for the validation images are judged: what the loop knows of a `dxa_tbs.tasks.task.Task`."""
+    """How outputs for validation images are judged: the attributes of `dxa_tbs.tasks.task.Task` that the loop uses."""
 
     @property
     def loss(self) -> Loss:
-        """The mean over images, from outputs (N, K) and targets (N,)."""
+        """Compute the mean loss over images from outputs (N, K) and targets (N,)."""
 
     @property
     def to_scores(self) -> Callable[[torch.Tensor], np.ndarray]:
-        """From outputs (N, K) to scores, float64 (N,) or (N, S)."""
+        """Convert outputs (N, K) to scores, float64 (N,) or (N, S)."""
 
     @property
     def figure_name(self) -> str:
-        """The history calls the figure val_originals_<figure_name>."""
+        """The name of the figure of merit: its column in the history is val_originals_<figure_name>."""
 
     @property
     def figure(self) -> Callable[[np.ndarray, np.ndarray], float]:
-        """Of targets and scores."""
+        """Compute the figure of merit from targets and scores."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training results in.
+    """The result of training.
 
     Attributes:
-        state: of the weights to test, what training changes: trained parameters and buffers.
-        tested_epoch: theirs.
+        state: the trained parameters and the buffers to test.
+        tested_epoch: the epoch of `state`.
         stopped_by: epochs, patience or nan.
-        history: a line per epoch, see `fit`.
+        history: one line per epoch, see `fit`.
     """
 
     state: State
@@ -79,25 +79,24 @@ def fit(
 ) -> Fitted:
     """Train `model` in place and return the weights to test.
 
-    A line of the history holds epoch; train_loss; watched_loss, of all watched images, among which there may be
-    augmented copies; val_originals_loss and val_originals_<figure>, of the validation originals alone; lr; train_s and
-    val_s. Losses are means over images.
+    A line of the history contains epoch; train_loss; watched_loss, of all watched images, which may include augmented
+    copies; val_originals_loss and val_originals_<figure>, of the validation originals only; lr; train_s and val_s.
+    Losses are means over images.
 
     Args:
         watched: the validation images whose loss decides when to stop and which epoch to test.
-        is_original_N: bool, which of them are originals, not augmented copies.
-        step: of the model.
-        to_input: from a batch of what the samples hold to what the model takes.
-        precision: in which validation computes.
-        moves_frozen_bn: whether BatchNorm layers without trained weights still follow the batches.
+        is_original_N: bool; which watched images are originals, not augmented copies.
+        step: the training step of the model.
+        to_input: converts a batch of the samples' inputs to the input of the model.
+        precision: the precision of validation.
+        moves_frozen_bn: whether BatchNorm layers with frozen weights still update their statistics.
         patience: epochs without a lower watched loss before training ends; None: never before `epochs`.
-        keeps_last: test the last epoch, not the one of the lowest watched loss.
-        seed: of the order of the images.
-        on_progress: called after every batch, and with the line of the history after every epoch whose losses are
-            numbers.
+        keeps_last: whether to test the last epoch instead of the one with the lowest watched loss.
+        seed: seed of the order of the images.
+        on_progress: called after each batch and, with the line of the history, after each epoch with finite losses.
 
     Raises:
-        Refusal: a loss is no number in the first epoch: there are no weights worth testing.
+        Refusal: a loss is NaN or infinite in the first epoch, so that there are no weights to test.
     """
     device = train.targets_N.device
     order = torch.Generator().manual_seed(seed)
@@ -135,7 +134,7 @@ def fit(
 def _train_epoch(
     train: Samples, step: Step, indices: Sequence[torch.Tensor], so_far: Progress, on_progress: OnProgress
 ) -> float:
-    """Return the mean loss over all images, the last, smaller batch included; waits for the device once, at the end."""
+    """Return the mean loss over all images, including the last, smaller batch; wait for the device only at the end."""
     step.loss_sum.zero_()
     done = so_far.done
     for inputs_B, targets_B in train.batches(indices):
@@ -153,7 +152,7 @@ def _validate(
     precision: Precision,
     judge: Judge,
 ) -> dict[str, float]:
-    """Return the watched loss, and loss and figure of the originals."""
+    """Return the watched loss, and the loss and the figure of merit of the originals."""
     outputs = predict_outputs(model, watched, to_input, precision)
     watched_loss = judge.loss(outputs, watched.targets_N).item()
     loss, figure = math.nan, math.nan
@@ -169,7 +168,7 @@ def _validate(
 
 
 def _keep_trained(model: nn.Module, earlier: State) -> State:
-    """Return a copy of what training changes, in the place of an earlier one; on the model's device if it has room."""
+    """Copy trained parameters and buffers, over the earlier copy if there is one; on the model's device if it fits."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     state = {name: tensor.detach() for name, tensor in model.state_dict().items() if name not in frozen}
     kept = earlier or {name: _empty_like(tensor) for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""What a run sets for its whole process, once, before anything is built; no other function of training changes it."""
+"""Settings of the whole process, which a run makes once before it builds a network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dxa_tbs.training.precision import choose_precision, compute_exactly
 
 
 def set_up_process(device: str, precision: Precision, *, seed: int) -> tuple[torch.device, Precision]:
-    """Set what holds for the whole process; return the device and the precision that were chosen.
+    """Set up the process for a run; return the chosen device and precision.
 
-    That is: memory of earlier runs is given back and its peak measured anew, the current GPU, deterministic kernels,
-    whether tf32 is allowed, how the allocator keeps freed memory, and torch's global generator, from which the
+    This releases the memory of earlier runs, resets the measured peak, selects the GPU, turns on deterministic kernels,
+    allows or forbids tf32, sets how the allocator keeps freed memory, and seeds torch's global generator, from which
     initial weights and dropout are drawn.
 
     Args:
         device: auto, cpu, cuda or cuda:<number>.
 
     Raises:
-        Refusal: there is no such device, or it does not compute in this precision.
+        Refusal: there is no such device, or it does not support this precision.
     """
     reset_peak_memory()
     release_memory()

@@ -1,4 +1,4 @@
-"""One step of the optimizer on one batch: as it is written, or, on a GPU, recorded once and replayed."""
+"""One optimizer step on one batch: computed directly or, on a GPU, recorded once and replayed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ from dxa_tbs.training.precision import lowered
 log = logging.getLogger("dxa_tbs.training")
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-WARM_UP_STEPS = 3  # before a CUDA graph may be recorded
-RECOVERS = (2, 12)  # the first torch that does so from a failed recording (pytorch #180395)
+WARM_UP_STEPS = 3  # must precede the recording of a CUDA graph
+RECOVERS = (2, 12)  # the first version of torch that recovers from a failed recording (pytorch #180395)
 
 
 @dataclass(frozen=True)
 class Step:
-    """Takes inputs and targets of a batch, changes the weights, and adds loss x images to `loss_sum`, on the device."""
+    """A training step.
+
+    Attributes:
+        run: takes inputs and targets of a batch, updates the weights, and adds loss x images to `loss_sum`.
+        loss_sum: on the device.
+    """
 
     run: Callable[[torch.Tensor, torch.Tensor], None]
     optimizer: torch.optim.Optimizer
@@ -38,11 +43,11 @@ class Step:
 def build_optimizer(
     model: nn.Module, build: Callable[..., torch.optim.Optimizer], *, is_recorded: bool = False, **settings: float
 ) -> torch.optim.Optimizer:
-    """Return an optimizer over the parameters that train.
+    """Return an optimizer for the trainable parameters.
 
     Args:
-        build: a class of torch.optim, or what has its arguments.
-        is_recorded: its steps will be recorded as a CUDA graph.
+        build: a class of torch.optim, or a function with the same arguments.
+        is_recorded: whether its steps will be recorded as a CUDA graph.
         settings: lr, weight_decay, ...
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -52,15 +57,15 @@ def build_optimizer(
 
 
 def is_fused(device: torch.device) -> bool | None:
-    """Return what to tell torch's optimizers: on a CPU, fused, which takes 40 % less time.
+    """Return the argument `fused` of torch's optimizers: True on a CPU, where it takes 40 % less time.
 
-    On a GPU nothing: torch then updates all tensors in a few kernels (foreach), which even fused=False would turn off.
+    On a GPU it is None: torch then updates all tensors in a few kernels (foreach), which fused=False would disable.
     """
     return True if device.type == "cpu" else None
 
 
 def enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
-    """Switch to training; BatchNorm layers without trained weights follow the batches only if told so."""
+    """Switch to training mode; BatchNorm layers with frozen weights update their statistics only on request."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad and not moves_frozen_bn:
@@ -77,12 +82,13 @@ def build_step(
     micro_batch_size: int | None = None,
     precision: Precision = Precision.fp32,
 ) -> Step:
-    """Return the step as it is written.
+    """Return the step, computed directly.
 
     Args:
-        loss: mean over images, of outputs (B, K) and targets (B,).
-        micro_batch_size: images at once, their gradients summed up to a batch; None: the whole batch.
-        precision: of convolutions and matrix products; fp16 scales the loss, so that small gradients do not vanish.
+        loss: takes outputs (B, K) and targets (B,); returns the mean over images.
+        micro_batch_size: number of images computed at once; gradients are summed over the batch. None: the whole batch.
+        precision: of convolutions and matrix products; with fp16 the loss is scaled, so that small gradients do not
+            vanish.
     """
     loss_sum = torch.zeros((), device=device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)
@@ -103,20 +109,20 @@ def build_step(
 
 
 def batch_sizes(num_samples: int, batch_size: int) -> list[int]:
-    """Return the sizes that batches of an epoch have, largest first: the last one may be smaller."""
+    """Return the batch sizes of an epoch, largest first: the last batch may be smaller."""
     return sorted({min(batch_size, num_samples), num_samples % batch_size} - {0}, reverse=True)
 
 
 def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
-    """Return a step that replays CUDA graphs, one for each size of a batch; what recording trains is undone.
+    """Return a step that replays CUDA graphs, one for each batch size; recording does not change the weights.
 
     The model must be in training mode already.
 
-    A small network's step is hundreds of kernels of a few microseconds, less than launching each takes; a graph
-    launches them all at once. All sizes warm up before any is recorded: a graph holds its memory.
+    A step of a small network launches hundreds of kernels of a few microseconds each, less than one launch takes; a
+    graph launches them all at once. All sizes warm up before the first is recorded, because a graph keeps its memory.
     """
     device = samples.targets_N.device
-    aside = torch.cuda.Stream(device)  # named at the capture too: torch's own for that is of the first GPU it recorded
+    aside = torch.cuda.Stream(device)  # given to the capture too: torch's default belongs to the first GPU it recorded
     batches = {size: samples.take(torch.arange(size)) for size in sizes}
     graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]] = {}
     pool = None
@@ -136,7 +142,7 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
             graphs[size] = (graph, inputs_B, targets_B)
 
     def run(inputs_B: torch.Tensor, targets_B: torch.Tensor) -> None:
-        graph, inputs, targets = graphs[len(targets_B)]  # the graph reads these two, wherever the batch came from
+        graph, inputs, targets = graphs[len(targets_B)]  # the graph reads these two tensors
         inputs.copy_(inputs_B, non_blocking=True)
         targets.copy_(targets_B, non_blocking=True)
         graph.replay()
@@ -145,11 +151,11 @@ def record_step(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[
 
 
 def record_if_possible(step: Step, model: nn.Module, samples: Samples, sizes: Sequence[int]) -> Step:
-    """Return the recorded step; where recording fails, a warning and the step as it is written.
+    """Return the recorded step; if recording fails, log a warning and return the step itself.
 
     Raises:
         torch.OutOfMemoryError: the GPU has too little memory.
-        RuntimeError: recording fails and torch is older than 2.12, whose memory is in disorder after that.
+        RuntimeError: recording fails, and torch is older than 2.12: its memory is then corrupt.
     """
     try:
         return record_step(step, model, samples, sizes)
@@ -158,13 +164,13 @@ def record_if_possible(step: Step, model: nn.Module, samples: Samples, sizes: Se
     except RuntimeError as error:
         if tuple(map(int, torch.__version__.split(".")[:2])) < RECOVERS:
             raise
-        log.warning("the step cannot be recorded as a CUDA graph and takes longer: %s", str(error).splitlines()[0])
+        log.warning("the step cannot be recorded as a CUDA graph and is slower: %s", str(error).splitlines()[0])
         return step
 
 
 @contextlib.contextmanager
 def undone(step: Step, model: nn.Module) -> Iterator[None]:
-    """Put back what steps within the block change: weights, buffers, the optimizer's state and the sum of losses."""
+    """Undo the steps within the block: restore weights, buffers, the optimizer's state and the sum of losses."""
     moved = [*(weight for weight in model.parameters() if weight.requires_grad), *model.buffers()]
     kept = [tensor.detach().to("cpu", copy=True) for tensor in moved]
     try:
@@ -173,7 +179,7 @@ def undone(step: Step, model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for tensor, before in zip(moved, kept, strict=True):
                 tensor.copy_(before)
-            for values in step.optimizer.state.values():  # zero momentum is none, as before the first step
+            for values in step.optimizer.state.values():  # zeros act like the empty state before the first step
                 for value in values.values():
                     if isinstance(value, torch.Tensor):
                         value.zero_()

@@ -1,4 +1,4 @@
-"""Whether a network computes in a low precision what it computes in fp32: one step, before training."""
+"""Check before training that one step of a network in a low precision agrees with fp32."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from dxa_tbs.training.step import Loss, enter_training
 
 Outcome = tuple[torch.Tensor, list[torch.Tensor]]  # logits (B, K) and the gradient of each weight
 
-# Of the fourteen experiments, bf16 changed the logits by at most 5 %, the length of the gradient by at most 10 %, and
-# its direction by a cosine of .73 (DenseNet-121, all others .93 or more). A network that computes something else is
-# far from that; NaN is no number within any bound.
+# In the fourteen experiments, bf16 changed the logits by at most 5 %, and the length of the gradient by at most 10 %.
+# The cosine between the gradients was .73 for DenseNet-121 and .93 or more for all others. A network that computes
+# wrong results is far outside these bounds. NaN is outside any bound.
 MOST_OF_LOGITS = 0.2
 LENGTHS = (0.67, 1.5)
 LEAST_COSINE = 0.4
-FP16_LOSS_SCALE = 2.0**10  # training begins with 2**16 and finds the one that fits
+FP16_LOSS_SCALE = 2.0**10  # training starts at 2**16 and adapts
 
 
 def disagreement(model: nn.Module, normalise: Normalisation, precision: Precision, *, loss: Loss) -> str | None:
-    """Return how one step in this precision differs from one in fp32, too much to be rounding; None: it does not.
+    """Describe how a step in this precision differs from one in fp32; None if only by rounding.
 
-    On four images of noise rather than of the cohort: BatchNorm magnifies the rounding of images that are much alike.
-    Without dropout: a GPU draws other masks for 16 bits than for 32 from the same seed. The model is left as it was,
-    and so are the random numbers to come.
+    The step uses four noise images instead of the cohort, because BatchNorm magnifies rounding errors for images that
+    are much alike. It has no dropout, because from the same seed a GPU draws different masks for 16 and 32 bits. The
+    model and the state of the random generators are not changed.
     """
     device = normalise.scale_C.device
     draws = torch.Generator().manual_seed(0)
@@ -57,7 +57,7 @@ def disagreement(model: nn.Module, normalise: Normalisation, precision: Precisio
 
 
 def compare_steps(exact: Outcome, low: Outcome) -> str | None:
-    """Return in what the second step differs from the first beyond rounding, if it does."""
+    """Describe how the second step differs from the first; None if only by rounding."""
     logits = float((low[0] - exact[0]).norm() / exact[0].norm())
     squares = _dot(low[1], low[1]), _dot(exact[1], exact[1])
     length = float((squares[0] / squares[1]).sqrt())
@@ -68,5 +68,5 @@ def compare_steps(exact: Outcome, low: Outcome) -> str | None:
 
 
 def _dot(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the scalar product of two gradients, without a copy of either: VGG-16's take half a gigabyte."""
+    """Return the scalar product of two gradients, without copying them: those of VGG-16 take half a gigabyte."""
     return torch.stack([torch.dot(a.flatten(), b.flatten()) for a, b in zip(one, other, strict=True)]).double().sum()

@@ -1,4 +1,4 @@
-"""The time of ten epochs, as the paper's tables print it, and the parts it is made of."""
+"""The time of ten epochs, as in the paper's tables, and its parts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def ten_epochs(
     parts_s: Mapping[str, float],
     epoch_ends_s: Sequence[float],
 ) -> dict[str, Any]:
-    """Return the contents of timing.json; what would need epochs that were not run is None, never extrapolated.
+    """Return the contents of timing.json; with fewer than ten epochs a ten-epoch time is None, never extrapolated.
 
-    `time_10_epochs_s`, the figure of the tables, is the ten training passes with what they needed once the decoded
-    images existed. `cold_10_epochs_s` is the clock from the start of the run to the end of the tenth epoch: the parts
-    add up to it but for writing.
+    `time_10_epochs_s`, shown in the tables, is the time of ten training passes and of their preparation from decoded
+    images. `cold_10_epochs_s` is the time from the start of the run to the end of the tenth epoch: the sum of all
+    parts, plus the writing of files.
 
     Args:
-        history: of the run, every time taken after waiting for the device.
-        num_train: images in a training pass.
-        parts_s: before the first training pass. data_s: to start, to read and to decode, short where the cache had
-            images; prepare_s: given decoded images, for the network, the copies, frozen features and the transfer;
-            compile_s: to record the step of training on a GPU.
-        epoch_ends_s: from the start of the run to the end of each epoch.
+        history: of the run; its times include waiting for the device.
+        num_train: number of images in a training pass.
+        parts_s: times before the first training pass. data_s: starting, reading and decoding, short if the images
+            were in the cache; prepare_s: network, augmented copies, frozen features and transfer to the device;
+            compile_s: recording the training step on a GPU.
+        epoch_ends_s: time from the start of the run to the end of each epoch.
     """
     measured = history[:EPOCHS]
     train_s, val_s = (sum(epoch[name] for epoch in measured) for name in ("train_s", "val_s"))
