@@ -123,6 +123,19 @@ def test_the_settings_of_a_kind_from_outside_are_part_of_its_identity(images: Pa
     assert one != two
 
 
-def test_a_wrong_setting_of_a_kind_from_outside_is_refused(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"optimizer\.lr=0"):
-        configured(images, tmp_path, "task=regression", "loss=capped", "optimizer.lr=0")
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["optimizer.lr=0"], r"optimizer\.lr=0"),
+        (["model.weights=weights.pt"], r"model\.weights=weights\.pt: tiny is trained from scratch"),
+        (["approach=head"], "approach=head: retrains the last layer of an ImageNet network, which tiny is not"),
+        (["loss=cross_entropy"], "loss=cross_entropy: needs classes, and task=regression has none"),
+        (["augmentation=paper"], "augmentation=paper: sets the copies of 2 classes, and task=regression has 0"),
+        (["task=binary", "loss=cross_entropy"], "task=binary: a label is 2, and its classes are Normal, Degraded"),
+    ],
+)
+def test_settings_that_do_not_suit_a_kind_are_refused(
+    typed: list[str], told: str, images: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Refusal, match=told):
+        run_experiment(configured(images, tmp_path, "task=regression", "loss=capped", *typed))

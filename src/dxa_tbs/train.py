@@ -17,7 +17,7 @@ from dxa_tbs.config.compose import check_recipe, default_settings, help_text, lo
 from dxa_tbs.config.kinds import register_schemas
 from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
-from dxa_tbs.pipeline.imports import collector_paused
+from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.runs.folder import require_finished
 from dxa_tbs.runs.identity import read_config
 
@@ -61,7 +61,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
             raise Refusal(f"{text}: does not set the folder of a run: use output_root=<folder> and name=<name>")
     check_recipe(overrides)
-    groups = ("model", "approach", "split", "augmentation", "optimizer")
+    groups = ("task", "loss", "model", "approach", "split", "augmentation", "optimizer")
     check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
     if cfg.evaluate is not None:
         from dxa_tbs.verification import seal
@@ -73,7 +73,7 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
     config = load_config(cfg)
     check_config(config)
 
-    with collector_paused():  # imports pandas, which is slow and not needed to refuse a setting
+    with garbage_collection_paused():  # imports pandas, which is slow and not needed to refuse a setting
         from dxa_tbs.pipeline.experiment import run_experiment
         from dxa_tbs.pipeline.results import watched_loss
         from dxa_tbs.pipeline.terminal import progress_bars

@@ -31,8 +31,8 @@ def three_classes(*, loss: Loss) -> Task:
         loss=loss,
         score_columns=("score_low", "score_middle", "score_high"),
         to_scores=lambda outputs_NK: outputs_NK.double().softmax(dim=1).cpu().numpy(),
-        figure_name="accuracy",
-        figure=lambda targets, scores: float((scores.argmax(axis=1) == targets).mean()),
+        metric_name="accuracy",
+        metric=lambda targets, scores: float((scores.argmax(axis=1) == targets).mean()),
     )
 
 
@@ -45,8 +45,8 @@ def regression(*, loss: Loss) -> Task:
         loss=loss,
         score_columns=("predicted_tbs",),
         to_scores=lambda outputs_NK: outputs_NK[:, 0].double().cpu().numpy(),
-        figure_name="r",
-        figure=correlation,
+        metric_name="r",
+        metric=correlation,
     )
 
 

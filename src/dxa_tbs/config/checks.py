@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dxa_tbs.config.choices import PLAUSIBLE_TBS, Architecture, FrozenBatchNorm, LabelRule, LabelSource
+from dxa_tbs.config.kinds import kind_of
 from dxa_tbs.config.schema import (
     AdhocConfig,
     Config,
@@ -92,6 +93,8 @@ def _model_problems(config: Config) -> Iterator[str]:
     model, approach = config.model, config.approach
     if isinstance(model, AdhocConfig) and approach.name != "adhoc":
         yield f"approach={approach.name}: retrains an ImageNet network, which {model.name} is not: use approach=adhoc"
+    elif isinstance(approach, HeadConfig) and not isinstance(model, PretrainedConfig):
+        yield f"approach={approach.name}: retrains the last layer of an ImageNet network, which {model.name} is not"
     if isinstance(model, PretrainedConfig) and approach.name == "adhoc":
         yield f"model={model.name}: is an ImageNet network: use approach=full or approach=head"
     for key in ("input_mean", "input_std"):
@@ -99,9 +102,9 @@ def _model_problems(config: Config) -> Iterator[str]:
             yield f"model.{key}={getattr(model, key)}: needs three values, one per channel"
     if min(model.input_std) <= 0:
         yield f"model.input_std={model.input_std}: must be above 0, because each channel is divided by it"
+    if not kind_of("model", model).load_weights and model.weights != "none":
+        yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
     if isinstance(model, AdhocConfig):
-        if model.weights != "none":
-            yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
         if not 1 <= len(model.filters) <= MAX_BLOCKS:
             yield f"model.filters={model.filters}: a 224-pixel image allows 1 to {MAX_BLOCKS} blocks"
         if min(model.filters + model.fc_widths) < 1:

@@ -36,6 +36,7 @@ class Kind:
             settings, loads the weights and returns the SHA-256 of their file.
         write_results: for a task: writes its metrics and figures into the run folder, see `pipeline.results`.
         one_output_per_class: for a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
+        needs_classes: of a loss: whether its targets must be numbers of classes, not values.
     """
 
     schema: type
@@ -43,6 +44,7 @@ class Kind:
     load_weights: str | None = None
     write_results: str | None = None
     one_output_per_class: bool = False
+    needs_classes: bool = False
 
 
 KINDS: dict[str, dict[str, Kind]] = {
@@ -53,7 +55,9 @@ KINDS: dict[str, dict[str, Kind]] = {
             write_results="dxa_tbs.pipeline.results:write_binary",
         )
     },
-    "loss": {"cross_entropy": Kind(schema.CrossEntropyConfig, "dxa_tbs.tasks.losses:cross_entropy")},
+    "loss": {
+        "cross_entropy": Kind(schema.CrossEntropyConfig, "dxa_tbs.tasks.losses:cross_entropy", needs_classes=True)
+    },
     "model": {
         "adhoc": Kind(schema.AdhocConfig, "dxa_tbs.models.adhoc:build_adhoc"),
         "pretrained": Kind(

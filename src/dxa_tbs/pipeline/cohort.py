@@ -17,7 +17,7 @@ from dxa_tbs.data.labels import label_tbs, permute_labels
 from dxa_tbs.data.split import SPLITS
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_table
-from dxa_tbs.pipeline.task import build_task
+from dxa_tbs.pipeline.task import build_task, check_targets
 
 # The default of conf/dataset/table.yaml, of which columns that the table lacks are ignored.
 USUAL_SUBGROUPS = ["age", "sex", "bmi", "scanner"]
@@ -47,14 +47,15 @@ def gather_cohort(config: Config, *, needed: Sequence[str] = SPLITS) -> Cohort:
     Raises:
         Refusal: the table, the files or the split cannot be used.
     """
-    class_names = build_task(config).class_names
+    task = build_task(config)
     table = read_cohort(config.dataset, config.labels, config.split)
     table["source_sha256"] = hash_sources(table)
     cohort_sha256 = sha256_of_table(table.drop(columns=["source"]))
-    table["split"] = split_cohort(table, config.split, class_names)
+    check_targets(table, task)
+    table["split"] = split_cohort(table, config.split, task.class_names)
     if config.labels.permuted_seed is not None:
         table = permute_labels(table, seed=config.labels.permuted_seed)
-    check_split(table, class_names=class_names, needed=needed)
+    check_split(table, class_names=task.class_names, needed=needed)
     return Cohort(table, cohort_sha256, sha256_of_table(table.drop(columns=["source"])))
 
 

@@ -25,10 +25,10 @@ from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.environment import describe_software, utc_now
 from dxa_tbs.pipeline.evaluate import check_new_to, load_trained
-from dxa_tbs.pipeline.imports import collector_paused
+from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
-from dxa_tbs.pipeline.results import Scored, write_results
+from dxa_tbs.pipeline.results import ScoredRun, write_results
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.runs.files import (
     ENVIRONMENT_JSON,
@@ -124,7 +124,7 @@ def _weights_sha256(config: Config) -> str | None:
 
 def _train_and_test(job: _Job) -> None:
     config, clock = job.config, job.clock
-    with collector_paused():  # these modules import torch
+    with garbage_collection_paused():  # these modules import torch
         from dxa_tbs.pipeline.train import new_network, train
         from dxa_tbs.training.checkpoint import save_weights
 
@@ -145,7 +145,7 @@ def _train_and_test(job: _Job) -> None:
 
 
 def _evaluate(job: _Job, source: Path) -> None:
-    with collector_paused():
+    with garbage_collection_paused():
         trained = load_trained(job.config, source)
     bits = read_metrics(source)["bits"]  # scale 16-bit images as in training
     prepared = prepare(job.config, job.cohort, copies=False, bits=bits, on_progress=job.on_progress)
@@ -227,7 +227,9 @@ def _test(
     predictions = test(trained, prepared, on_progress=job.on_progress)
     write_csv(job.run_dir / PREDICTIONS_CSV, predictions)
     tested_epoch = trained.facts.get("tested_epoch")
-    scored = Scored(job.run_dir, job.config, prepared, predictions, network.is_as_meant, tested_epoch, source)
+    scored = ScoredRun(
+        job.run_dir, job.config, prepared, predictions, network.is_initialised_as_configured, tested_epoch, source
+    )
     return {
         "synthetic": prepared.is_synthetic,
         "bits": prepared.bits,

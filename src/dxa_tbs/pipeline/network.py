@@ -35,14 +35,14 @@ class Network:
 
     Attributes:
         weights: `initial` (imagenet, none, or a path), and the hashes of the files that were read.
-        is_as_meant: False for an ImageNet network that was initialised at random, not pretrained.
+        is_initialised_as_configured: False for an ImageNet network that was initialised at random, not pretrained.
     """
 
     model: nn.Module
     task: Task
     normalise: Normalisation
     weights: dict[str, Any]
-    is_as_meant: bool
+    is_initialised_as_configured: bool
     precision: Precision
 
     @property
@@ -86,15 +86,15 @@ def build_network(
     num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
     model: nn.Module = function_of("model", config.model)(num_outputs=num_outputs, **own_settings(config.model))
     weights: dict[str, Any] = {"initial": config.model.weights if kind.load_weights else None}
-    is_as_meant = weights["initial"] != "none"
+    is_initialised_as_configured = weights["initial"] != "none"
     if trained is not None:
         load_weights(model, trained)
         weights["trained_in"] = str(trained.parent)
-    elif kind.load_weights and is_as_meant:
+    elif kind.load_weights and is_initialised_as_configured:
         load = resolve(kind.load_weights)
         settings = own_settings(config.model)
         weights["initial_sha256"] = load(model, config.model.weights, on_progress=on_progress, **settings)
-    if not is_as_meant:
+    if not is_initialised_as_configured:
         log.warning("model.weights=none: random initialisation, nothing is pretrained")
     if isinstance(config.approach, HeadConfig):
         freeze_backbone(model)
@@ -105,7 +105,7 @@ def build_network(
             checked = _checked(precision, config.trainer.precision, model, task, normalise)
             if checked is not precision:
                 precision, normalise = checked, _place(model, config, device, checked)
-    return Network(model, task, normalise, weights, is_as_meant, precision)
+    return Network(model, task, normalise, weights, is_initialised_as_configured, precision)
 
 
 def moves_frozen_bn(approach: ApproachConfig) -> bool:

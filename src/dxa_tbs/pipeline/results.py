@@ -50,12 +50,12 @@ def watched_loss(run_dir: Path) -> float | None:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRun:
     """A run with the scores of its images.
 
     Attributes:
         predictions: image_id, split, label and score of all images outside train (predictions.csv).
-        is_as_meant: False for an ImageNet network that was initialised at random, not pretrained.
+        is_initialised_as_configured: False for an ImageNet network that was initialised at random, not pretrained.
         tested_epoch: None for an evaluation.
         source: the run whose weights are evaluated; None: they were trained just now.
     """
@@ -64,27 +64,27 @@ class Scored:
     config: Config
     prepared: Prepared
     predictions: pd.DataFrame
-    is_as_meant: bool
+    is_initialised_as_configured: bool
     tested_epoch: int | None
     source: Path | None
 
 
-def write_results(task: Task, scored: Scored) -> dict[str, Any]:
+def write_results(task: Task, scored: ScoredRun) -> dict[str, Any]:
     """Write the results of the task into the run folder; return their part of metrics.json.
 
-    A task without a `write_results` function gets only its figure of merit, for each split.
+    A task without a `write_results` function gets only its metric, for each split.
     """
     if write := kind_of("task", scored.config.task).write_results:
         results: dict[str, Any] = resolve(write)(scored)
         return results
     columns = list(task.score_columns)
     return {
-        name: {task.figure_name: task.figure(part[task.target].to_numpy(), part[columns].to_numpy().squeeze())}
+        name: {task.metric_name: task.metric(part[task.target].to_numpy(), part[columns].to_numpy().squeeze())}
         for name, part in scored.predictions.groupby("split")
     }
 
 
-def write_binary(scored: Scored) -> dict[str, Any]:
+def write_binary(scored: ScoredRun) -> dict[str, Any]:
     """Write thumbnails of errors and all figures; return metrics and thresholds."""
     table, settings = scored.prepared.table, scored.config.evaluation
     is_original = table.loc[scored.predictions.index, "origin"] == ""
@@ -151,13 +151,13 @@ def keep_errors(
     write_csv(run_dir / ERRORS_CSV, errors[[*COLUMNS[ERRORS_CSV]]])
 
 
-def draw(scored: Scored) -> None:
+def draw(scored: ScoredRun) -> None:
     from dxa_tbs.report.figures import run_figures  # slow to import: loads matplotlib
 
     prepared, config = scored.prepared, scored.config
     folder, threshold = scored.run_dir / FIGURES, config.evaluation.threshold
     marks = [run_figures.SYNTHETIC] if prepared.is_synthetic else []
-    marks += [] if scored.is_as_meant else [run_figures.NOT_PRETRAINED]
+    marks += [] if scored.is_initialised_as_configured else [run_figures.NOT_PRETRAINED]
     if scored.tested_epoch is not None:
         run_figures.draw_history(folder, scored.run_dir, tested_epoch=scored.tested_epoch, marks=marks)
     test = scored.predictions[scored.predictions["split"] == "test"]

@@ -44,7 +44,7 @@ class History(NamedTuple):
     """The epochs of a training.
 
     Attributes:
-        epochs: one row per epoch: epoch, train_loss, watched_loss, val_loss, val_auc (or the metric of another task), lr,
+        epochs: one row per epoch: epoch, train_loss, watched_loss, val_loss, val_auc (in other tasks their metric), lr,
             train_s, val_s.
         val_images: the images behind val_loss and val_auc: the validation originals, in version 0.1.0 with their
             augmented copies.

@@ -1,1 +1,1 @@
-"""The tasks of a network: what it predicts, its loss, its scores, and the figure of merit shown in training."""
+"""The tasks of a network: what it predicts, its loss, its scores, and the metric shown in training."""

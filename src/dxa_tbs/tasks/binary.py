@@ -24,8 +24,8 @@ def binary_task(*, loss: Loss) -> Task:
         loss=loss,
         score_columns=("score",),
         to_scores=probability_of_degraded,
-        figure_name="auc",
-        figure=binary_auc,
+        metric_name="auc",
+        metric=binary_auc,
     )
 
 

@@ -24,8 +24,8 @@ class Task:
         loss: takes outputs (B, K) and targets, float32 (B,); returns the mean over images.
         score_columns: the score columns of predictions.csv.
         to_scores: converts outputs (N, K) to scores, float64 (N,) or, for several columns, (N, S).
-        figure_name: name of the figure of merit that the history shows beside the loss, such as auc.
-        figure: computes the figure of merit from targets (N,) and scores.
+        metric_name: name of the metric that the history shows beside the loss, such as auc.
+        metric: computes it from targets (N,) and scores.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Task:
     loss: Loss
     score_columns: tuple[str, ...]
     to_scores: Callable[[torch.Tensor], np.ndarray]
-    figure_name: str
-    figure: Callable[[np.ndarray, np.ndarray], float]
+    metric_name: str
+    metric: Callable[[np.ndarray, np.ndarray], float]
 
     def outputs_of(self, *, one_output_per_class: bool) -> int:
         """Return the number of outputs of a network for this task."""

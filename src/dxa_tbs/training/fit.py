@@ -34,12 +34,12 @@ class Judge(Protocol):
         """Convert outputs (N, K) to scores, float64 (N,) or (N, S)."""
 
     @property
-    def figure_name(self) -> str:
-        """The name of the figure of merit: its column in the history is val_originals_<figure_name>."""
+    def metric_name(self) -> str:
+        """The name of the metric: its column in the history is val_originals_<metric_name>."""
 
     @property
-    def figure(self) -> Callable[[np.ndarray, np.ndarray], float]:
-        """Compute the figure of merit from targets and scores."""
+    def metric(self) -> Callable[[np.ndarray, np.ndarray], float]:
+        """Compute the metric from targets and scores."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def fit(
     """Train `model` in place and return the weights to test.
 
     A line of the history contains epoch; train_loss; watched_loss, of all watched images, which may include augmented
-    copies; val_originals_loss and val_originals_<figure>, of the validation originals only; lr; train_s and val_s.
+    copies; val_originals_loss and val_originals_<metric>, of the validation originals only; lr; train_s and val_s.
     Losses are means over images.
 
     Args:
@@ -152,18 +152,18 @@ def _validate(
     precision: Precision,
     judge: Judge,
 ) -> dict[str, float]:
-    """Return the watched loss, and the loss and the figure of merit of the originals."""
+    """Return the watched loss, and the loss and the metric of the originals."""
     outputs = predict_outputs(model, watched, to_input, precision)
     watched_loss = judge.loss(outputs, watched.targets_N).item()
-    loss, figure = math.nan, math.nan
+    loss, metric = math.nan, math.nan
     if math.isfinite(watched_loss):
         outputs, targets = outputs[originals], watched.targets_N[originals]
         loss = judge.loss(outputs, targets).item()
-        figure = judge.figure(targets.cpu().numpy(), judge.to_scores(outputs))
+        metric = judge.metric(targets.cpu().numpy(), judge.to_scores(outputs))
     return {
         "watched_loss": watched_loss,
         "val_originals_loss": loss,
-        f"val_originals_{judge.figure_name}": figure,
+        f"val_originals_{judge.metric_name}": metric,
     }
 
 
