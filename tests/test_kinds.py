@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from conftest import composed
 from hydra import compose
 from PIL import Image
 from scipy.stats import pearsonr
+from toys.network import TinyConfig
 
 from dxa_tbs.config.checks import check_config
-from dxa_tbs.config.compose import load_config, take_over_training
-from dxa_tbs.config.kinds import KINDS, Kind, resolve
+from dxa_tbs.config.compose import default_settings, load_config, take_over_training
+from dxa_tbs.config.kinds import KINDS, Kind, own_settings, register_kind, resolve
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.experiment import run_experiment
@@ -139,3 +141,35 @@ def test_settings_that_do_not_suit_a_kind_are_refused(
 ) -> None:
     with pytest.raises(Refusal, match=told):
         run_experiment(configured(images, tmp_path, "task=regression", "loss=capped", *typed))
+
+
+def test_a_kind_is_known_by_its_name_and_its_schema() -> None:
+    with pytest.raises(ValueError, match="model: twin has the name or the schema of tiny"):
+        register_kind("model", "twin", Kind(TinyConfig, "toys.network:build_tiny"))
+    with pytest.raises(ValueError, match="model: adhoc has the name or the schema of adhoc"):
+        register_kind("model", "adhoc", Kind(TinyConfig, "toys.network:build_tiny"))
+    register_kind("model", "tiny", KINDS["model"]["tiny"])  # a module imported again
+    with pytest.raises(Refusal, match=r"toys\.network:nothing cannot be imported"):
+        resolve("toys.network:nothing")
+
+
+def test_a_kind_derived_from_another_is_given_the_settings_of_both() -> None:
+    @dataclass
+    class WiderConfig(TinyConfig):
+        factor: int = 2
+
+    register_kind("model", "wider", Kind(WiderConfig, "toys.network:build_tiny"))
+    try:
+        wider = WiderConfig(name="wider", weights="none", input_mean=[0.0], input_std=[1.0], width=3, factor=5)
+        assert own_settings(wider) == {"width": 3, "factor": 5}
+    finally:
+        del KINDS["model"]["wider"]
+
+
+def test_networks_from_outside_are_found_by_a_run_from_a_notebook(images: Path, tmp_path: Path) -> None:
+    typed = ["task=regression", "loss=capped", "trainer.epochs=1"]
+    config = configured(images, tmp_path, *typed)
+    assert default_settings({"model": "tiny"}, [SEARCHPATH])["model"]["width"] == 4
+    assert run_experiment(
+        config, defaults=default_settings({"model": "tiny", "dataset": "named"}, [SEARCHPATH])
+    ).is_dir()

@@ -14,9 +14,10 @@ from dxa_tbs import notebook
 from dxa_tbs.data.window import crop_frame
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
-from dxa_tbs.notebook import predict, prepare, train
+from dxa_tbs.notebook import predict, prepare, run, train
 from dxa_tbs.pipeline import test as testing
 from dxa_tbs.progress import Progress
+from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.records import read_history, read_predictions
 
 
@@ -69,8 +70,40 @@ def test_unusable_images_and_runs_are_refused(finished: Path, tmp_path: Path) ->
         predict(finished, np.zeros((2, 224, 224)))
     with pytest.raises(Refusal, match=r"images: uint8 \(2, 100, 224\) given"):
         predict(finished, np.zeros((2, 100, 224), np.uint8))
+    for nothing in ([], "image.png", Path("image.png"), [np.zeros((224, 224))]):
+        with pytest.raises(Refusal, match="images: give a list of one or more paths"):
+            predict(finished, nothing)  # type: ignore[arg-type]
+    with pytest.raises(Refusal, match="images: 1 of 1 are not files"):
+        predict(finished, [tmp_path / "lacking.png"])
+    with pytest.raises(Refusal, match="device=gpu: is not a device"):
+        predict(finished, np.zeros((2, 224, 224), np.uint8), device="gpu")
+    Image.fromarray(np.arange(260 * 240, dtype=np.uint16).reshape(260, 240)).save(tmp_path / "deep.png")
+    with pytest.raises(Refusal, match="16-bit pixels, and the run was trained on 8 bits"):
+        predict(finished, [tmp_path / "deep.png"], cache_dir=tmp_path)
     with pytest.raises(Refusal, match=r"run_dir=.* is not the folder of a finished, trained run"):
         predict(tmp_path, np.zeros((2, 224, 224), np.uint8))
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(Refusal, match="1 of 1 images cannot be used"):
         predict(finished, [tmp_path / "broken.png"], cache_dir=tmp_path)
+
+
+def test_a_network_is_not_tested_on_images_of_another_split(finished: Path, cache_dir: Path) -> None:
+    config = composed(*SMALL, f"cache_dir={cache_dir}")
+    trained = train(prepare(config).development, config)
+    other = prepare(composed(*SMALL, f"cache_dir={cache_dir}", "split.seed=5"))
+    with pytest.raises(Refusal, match="test images are among those the network was trained on"):
+        testing.test(trained, other)
+
+
+def test_an_evaluation_from_a_notebook_takes_over_the_settings_of_the_run(cache_dir: Path, tmp_path: Path) -> None:
+    where = [f"output_root={tmp_path}", f"cache_dir={cache_dir}"]
+    run_dir = run(*SMALL, *where, "preprocessing.fit=resize", "evaluation.threshold=0.4")
+    again = run(f"evaluate={run_dir}", *where, "name=again")
+    tested = [read_predictions(one).query("split == 'test'") for one in (again, run_dir)]
+    assert tested[0].equals(tested[1])
+    theirs, ours = read_config(run_dir), read_config(again)
+    assert (ours["preprocessing"], ours["evaluation"]) == (theirs["preprocessing"], theirs["evaluation"])
+    with pytest.raises(Refusal, match="model: is fixed by the run given with evaluate=<run>"):
+        run(f"evaluate={run_dir}", "model=model1", *where)
+    with pytest.raises(Refusal, match=r"evaluate=nope is not the folder"):
+        run("evaluate=nope", *where)

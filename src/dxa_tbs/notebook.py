@@ -30,8 +30,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dxa_tbs.config.compose import compose_config as compose
-from dxa_tbs.config.compose import defaults_of
+from dxa_tbs.config.compose import compose_settings, defaults_of
+from dxa_tbs.config.schema import Config
+from dxa_tbs.pipeline.configure import configure
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.predict import predict
 from dxa_tbs.pipeline.prepare import prepare
@@ -41,6 +42,17 @@ from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.runs.records import read_metrics
 
 __all__ = ["compose", "predict", "prepare", "read_metrics", "run", "test", "train"]
+
+
+def compose(*overrides: str) -> Config:
+    """Return the checked configuration that `python -m dxa_tbs.train <overrides>` would run.
+
+    Raises:
+        Refusal: a setting cannot be used.
+        hydra.errors.HydraException: there is no such setting or option.
+    """
+    cfg, choices = compose_settings(overrides)
+    return configure(cfg, choices, overrides)
 
 
 def run(*overrides: str, on_progress: OnProgress = ignore_progress) -> Path:

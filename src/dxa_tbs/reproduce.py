@@ -74,7 +74,7 @@ def plan(overrides: Sequence[str]) -> list[Job]:
             own = [*_settings(typed, approach, model), *repeat, *([control] if control else [])]
             config = load_config(compose("config", overrides=own))
             check_config(config)
-            defaults = default_settings(chosen_options(own))
+            defaults = default_settings(chosen_options(own), own)
             jobs.append(Job(config, defaults, run_folder(to_plain(config), defaults=defaults)))
     return jobs
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dxa_tbs.config.answers import one_line_refusals, print_refusal, refuse_empty_sweeps
-from dxa_tbs.config.checks import check_config, check_names
-from dxa_tbs.config.compose import check_recipe, default_settings, help_text, load_config, take_over_training
+from dxa_tbs.config.compose import check_recipe, default_settings, help_text
 from dxa_tbs.config.kinds import register_schemas
 from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
+from dxa_tbs.pipeline.configure import configure
 from dxa_tbs.pipeline.imports import garbage_collection_paused
-from dxa_tbs.runs.folder import require_finished
-from dxa_tbs.runs.identity import read_config
 
 register_schemas()
 log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
@@ -61,24 +58,15 @@ def _run(cfg: DictConfig, *, overrides: list[str], framework: list[str]) -> floa
         if text.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")):
             raise Refusal(f"{text}: does not set the folder of a run: use output_root=<folder> and name=<name>")
     check_recipe(overrides)
-    groups = ("task", "loss", "model", "approach", "split", "augmentation", "optimizer")
-    check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in groups}, HydraConfig.get().runtime.choices)
-    if cfg.evaluate is not None:
-        from dxa_tbs.verification import seal
-
-        source = require_finished(Path(cfg.evaluate))
-        seal.require_intact(source)
-        trained = read_config(source)
-        take_over_training(cfg, trained, overrides)
-    config = load_config(cfg)
-    check_config(config)
+    choices = HydraConfig.get().runtime.choices
+    config = configure(cfg, choices, overrides)
 
     with garbage_collection_paused():  # imports pandas, which is slow and not needed to refuse a setting
         from dxa_tbs.pipeline.experiment import run_experiment
         from dxa_tbs.pipeline.results import watched_loss
         from dxa_tbs.pipeline.terminal import progress_bars
 
-    defaults = default_settings(HydraConfig.get().runtime.choices)
+    defaults = default_settings(choices, framework)
     with progress_bars() as show:
         return watched_loss(run_experiment(config, defaults=defaults, on_progress=show))
 

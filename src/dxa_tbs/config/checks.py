@@ -32,6 +32,7 @@ RESERVED = {  # columns of the cohort, of a run's files and of the report's tabl
     *("score", "tempered", "threshold", "call", "fold", "distance", "kind", "place", "file"),
     *("dataset", "run", "patients", "images", "degraded"),
 }
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MAX_SEED = 2**32 - 1
 CLASSES = ("normal", "degraded")
 HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # in the backbone, not only before the last layer
@@ -136,7 +137,7 @@ def _training_problems(config: Config) -> Iterator[str]:
     momentum = getattr(optimizer, "momentum", 0.0)
     if not 0 <= momentum < 1:
         yield f"optimizer.momentum={momentum}: must be at least 0 and below 1"
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", trainer.device):
+    if not DEVICE.fullmatch(trainer.device):
         yield f"trainer.device={trainer.device}: is not a device: use auto, cpu, cuda or cuda:<number>"
     if not 0 < config.evaluation.threshold < 1:
         yield f"evaluation.threshold={config.evaluation.threshold}: must be between 0 and 1"

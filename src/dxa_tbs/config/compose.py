@@ -10,9 +10,8 @@ from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from dxa_tbs.config.checks import check_config
 from dxa_tbs.config.kinds import KINDS, register_schemas
 from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
@@ -38,24 +37,26 @@ def load_config(cfg: DictConfig) -> Config:
     return config
 
 
-def compose_config(*overrides: str) -> Config:
-    """Return the checked configuration for these settings, composed as on the command line.
+def compose_settings(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Return the composed settings, and the option chosen for each group, as on the command line.
 
     Raises:
-        Refusal: a setting cannot be used.
+        Refusal: there is no such recipe.
         hydra.errors.HydraException: there is no such setting or option.
     """
     with _hydra():
         check_recipe(overrides)
-        config = load_config(compose("config", overrides=list(overrides)))
-    check_config(config)
-    return config
+        cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
 
 
 def defaults_of(overrides: Sequence[str]) -> dict[str, Any]:
     """Return the default settings for those of these options that are part of a run's folder name."""
     with _hydra():
-        return default_settings(chosen_options(overrides))
+        return default_settings(chosen_options(overrides), overrides)
 
 
 @contextlib.contextmanager
@@ -76,6 +77,7 @@ def help_text(overrides: Sequence[str]) -> str:
     Hydra's own --help first lists every group of every package on its search path, which takes half a second.
     """
     with _hydra():
+        check_recipe(overrides)
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
     ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return str(cfg.hydra.help.template).replace("$CONFIG", OmegaConf.to_yaml(ours))
@@ -112,15 +114,17 @@ def check_recipe(overrides: Sequence[str]) -> None:
             )
 
 
-def default_settings(choices: Mapping[str, str]) -> dict[str, Any]:
+def default_settings(choices: Mapping[str, str], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the settings if only these options are chosen; required settings stay `???`.
 
     Hydra must be initialised.
 
     Args:
         choices: the option of each group; only model, approach, dataset and experiment are used.
+        overrides: as typed; only hydra.searchpath, where options of one's own are found, is used.
     """
-    typed = [f"{group}={choices[group]}" for group in NAMING_GROUPS if choices.get(group) is not None]
+    typed = [text for text in overrides if text.startswith("hydra.searchpath")]
+    typed += [f"{group}={choices[group]}" for group in NAMING_GROUPS if choices.get(group) is not None]
     cfg = compose("config", overrides=typed)
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)

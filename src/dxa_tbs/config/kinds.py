@@ -8,6 +8,7 @@ Functions are given by name, `package.module:function`, because this room import
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from dxa_tbs.config import schema
+from dxa_tbs.errors import Refusal
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,22 @@ KINDS: dict[str, dict[str, Kind]] = {
 
 
 def register_kind(group: str, name: str, kind: Kind) -> None:
-    """Register a kind, for YAML files that begin with `defaults: [/schema/<group>@_here_: <name>, _self_]`."""
+    """Register a kind, for YAML files that begin with `defaults: [/schema/<group>@_here_: <name>, _self_]`.
+
+    Raises:
+        ValueError: another kind has this name or this schema; a kind is known by its schema.
+    """
+    for other, known in KINDS[group].items():
+        is_again = other == name and known.function == kind.function  # its module is imported a second time
+        if not is_again and (other == name or known.schema is kind.schema):
+            raise ValueError(
+                f"{group}: {name} has the name or the schema of {other}: derive a schema with another name"
+            )
     KINDS[group][name] = kind
+    _store(group, name, kind)
+
+
+def _store(group: str, name: str, kind: Kind) -> None:
     ConfigStore.instance().store(group=f"schema/{group}", name=name, node=kind.schema)
 
 
@@ -98,7 +114,7 @@ def register_schemas() -> None:
     ConfigStore.instance().store(name="base_schema", node=schema.Config)
     for group, kinds in KINDS.items():
         for name, kind in kinds.items():
-            register_kind(group, name, kind)
+            _store(group, name, kind)
 
 
 def kind_of(group: str, section: object) -> Kind:
@@ -112,13 +128,20 @@ def function_of(group: str, section: object) -> Callable[..., Any]:
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Import and return the function with this name, `package.module:function`."""
-    function: Callable[..., Any] = pkgutil.resolve_name(name)
+    """Import and return the function with this name, `package.module:function`.
+
+    Raises:
+        Refusal: there is no such function.
+    """
+    try:
+        function: Callable[..., Any] = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise Refusal(f"{name} cannot be imported ({error}): correct its registration") from None
     return function
 
 
 def own_settings(section: Any) -> dict[str, Any]:
-    """Return the settings that the schema of a kind adds to its base class; nested settings as dicts."""
-    base = type(section).__mro__[1]
-    inherited = {field.name for field in dataclasses.fields(base)} if dataclasses.is_dataclass(base) else set()
-    return {name: value for name, value in dataclasses.asdict(section).items() if name not in inherited}
+    """Return the settings that the schemas of kinds declare, not those of a whole group; nested settings as dicts."""
+    schemas = {kind.schema for kinds in KINDS.values() for kind in kinds.values()}
+    own = {name for schema in schemas & {*type(section).__mro__} for name in inspect.get_annotations(schema)}
+    return {name: value for name, value in dataclasses.asdict(section).items() if name in own}

@@ -55,6 +55,7 @@ def gather_cohort(config: Config, *, needed: Sequence[str] = SPLITS) -> Cohort:
     table["split"] = split_cohort(table, config.split, task.class_names)
     if config.labels.permuted_seed is not None:
         table = permute_labels(table, seed=config.labels.permuted_seed)
+        check_targets(table, task)  # a permuted cohort has no TBS
     check_split(table, class_names=task.class_names, needed=needed)
     return Cohort(table, cohort_sha256, sha256_of_table(table.drop(columns=["source"])))
 

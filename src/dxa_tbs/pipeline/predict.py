@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dxa_tbs.config.checks import DEVICE
+from dxa_tbs.config.choices import Region
 from dxa_tbs.config.compose import settings_of
-from dxa_tbs.data.images import hash_sources, load_images
+from dxa_tbs.config.schema import Config
+from dxa_tbs.data.images import Images, hash_sources, load_images
 from dxa_tbs.data.window import SIZE_PX
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
@@ -45,22 +48,49 @@ def predict(
     run_dir = Path(run_dir)
     require_intact(require_finished(run_dir, key="run_dir"), with_weights=True)
     config = settings_of(read_config(run_dir))
-    config.trainer.device = device
-    config.cache_dir = str(cache_dir or config.cache_dir)
-    trained = load_trained(config, run_dir)
+    if not DEVICE.fullmatch(device):
+        raise Refusal(f"device={device}: is not a device: use auto, cpu, cuda or cuda:<number>")
+    config.trainer.device, config.cache_dir = device, str(cache_dir or config.cache_dir)
     if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.shape[1:] != (SIZE_PX, SIZE_PX):
-            raise Refusal(f"images: {images.dtype} {images.shape} given: give uint8 (N, {SIZE_PX}, {SIZE_PX})")
-        pixels, names, sha256 = images, list(map(str, range(len(images)))), [sha256_of_array(one) for one in images]
+        names, pixels = list(map(str, range(len(images)))), _require_windows(images)
+        sha256 = [sha256_of_array(image) for image in pixels]
     else:
-        names = [str(path) for path in images]
-        table = pd.DataFrame({"image_id": names, "source": [Path(path) for path in images]})
-        bits = read_metrics(run_dir)["bits"]
-        fit = config.preprocessing.fit
-        where = Path(config.cache_dir)
-        found = load_images(table, hash_sources(table), fit=fit, bits=bits, cache_dir=where, on_progress=on_progress)
+        names = _require_files(images, config)
+        found = _load(names, config, bits=read_metrics(run_dir)["bits"], on_progress=on_progress)
         pixels, sha256 = found.pixels, found.sha256
+    trained = load_trained(config, run_dir)
     inputs = make_inputs(trained.learner, pixels, sha256, on_progress=on_progress)
     task = trained.network.task
     scores = task.to_scores(predict_all(trained.learner, inputs)).reshape(len(names), -1)
     return pd.DataFrame({"image": names}).join(pd.DataFrame(scores, columns=list(task.score_columns)))
+
+
+def _require_windows(images: np.ndarray) -> np.ndarray:
+    if images.dtype != np.uint8 or images.shape[1:] != (SIZE_PX, SIZE_PX) or not len(images):
+        raise Refusal(
+            f"images: {images.dtype} {images.shape} given: give uint8 (N, {SIZE_PX}, {SIZE_PX}), N at least 1"
+        )
+    return images
+
+
+def _require_files(images: Sequence[str | Path], config: Config) -> list[str]:
+    if isinstance(images, str | Path) or not all(isinstance(path, str | Path) for path in images) or not len(images):
+        raise Refusal("images: give a list of one or more paths, or an array uint8 (N, 224, 224)")
+    if config.preprocessing.region is not Region.whole:
+        raise Refusal(
+            f"the run was trained with preprocessing.region={config.preprocessing.region.value}, and files have no box "
+            "around L1-L4: give an array of images that are masked like those of the run"
+        )
+    if lacking := [str(path) for path in images if not Path(path).is_file()]:
+        raise Refusal(f"images: {len(lacking)} of {len(images)} are not files: correct the paths", lacking)
+    return [str(path) for path in images]
+
+
+def _load(names: Sequence[str], config: Config, *, bits: int | None, on_progress: OnProgress) -> Images:
+    """Return decoded and cropped files; an image must not depend on the others through the bits in use."""
+    table = pd.DataFrame({"image_id": names, "source": list(map(Path, names))})
+    cache_dir, fit = Path(config.cache_dir), config.preprocessing.fit
+    found = load_images(table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache_dir, on_progress=on_progress)
+    if bits is None and found.bits is not None:
+        raise Refusal("images: some have 16-bit pixels, and the run was trained on 8 bits: convert them to 8 bits")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.learner import make_inputs, predict_all
 from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.pipeline.train import Trained
@@ -17,6 +18,10 @@ def test(trained: Trained, prepared: Prepared, *, on_progress: OnProgress = igno
         Refusal: there is too little memory.
     """
     task = trained.network.task
+    if trained.inputs and (seen := {*trained.inputs.sha256} & {*prepared.test.table["sha256"]}):
+        raise Refusal(
+            f"{len(seen)} test images are among those the network was trained on: prepare with the same split"
+        )
     scored = prepared.table[prepared.table["split"] != "train"]
     inputs = make_inputs(
         trained.learner,

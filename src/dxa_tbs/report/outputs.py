@@ -17,7 +17,7 @@ from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.versions import NewerRun
 from dxa_tbs.verification.seal import find_damage
 
-ABSOLUTE_FOLDERS = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")
+ABSOLUTE_FOLDERS = re.compile(r"(?<![\w.-])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:]+[\\/])+")
 
 
 @dataclasses.dataclass(frozen=True)
