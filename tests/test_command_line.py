@@ -249,7 +249,7 @@ def test_a_sweep_is_finished_then_skipped_and_tabulated(tmp_path: Path) -> None:
     dxa("tables", "outputs", cwd=tmp_path)
     lines = (tmp_path / "outputs/tables/table_v.md").read_text(encoding="utf-8").splitlines()
     shown = [line.split("|")[1].strip() for line in lines if line.startswith("| model")]
-    assert shown == ["model1", "model2", "model3", "model4"]
+    assert shown == [f"model{number} adhoc" for number in (1, 2, 3, 4)]
 
 
 SHOW = """
@@ -347,7 +347,7 @@ from dxa_tbs.errors import Refusal
 
 held = []
 
-def run_experiment(config, *, defaults):
+def run_experiment(config, *, defaults, on_progress):
     gc.collect()
     print("still held:", [made() is not None for made in held])
     weights = torch.ones(1000, device=DEVICE)
