@@ -147,6 +147,7 @@ def test_the_same_run_repeats_bit_for_bit_and_another_seed_shares_its_test_set(
     assert ours["score"].tolist() != theirs["score"].tolist()
 
 
+@pytest.mark.slow
 def test_an_exported_phantom_read_back_as_a_table_gives_the_same_run_bit_for_bit(
     finished: Path, tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -101,7 +101,13 @@ def test_no_table_is_needed_by_another_or_by_the_page(tmp_path: Path) -> None:
     assert all(line.removeprefix("- ") in page for line in lines)
 
 
-@pytest.mark.parametrize("broken", range(len(TABLES)), ids=[table.name for table in TABLES])
+EVERY_FIFTH = [
+    pytest.param(place, id=table.name, marks=[] if place % 5 == 0 else pytest.mark.slow)
+    for place, table in enumerate(TABLES)
+]
+
+
+@pytest.mark.parametrize("broken", EVERY_FIFTH)
 def test_a_table_that_fails_takes_no_other_with_it(broken: int, whole: tuple[Found, Study]) -> None:
     tables = [dataclasses.replace(one, make=fail) if place == broken else one for place, one in enumerate(TABLES)]
     found, complete = whole

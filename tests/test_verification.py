@@ -394,6 +394,7 @@ def test_a_run_of_a_newer_version_is_neither_skipped_nor_evaluated(run_dir: Path
     assert [path.name for path in run_dir.parent.iterdir()] == [run_dir.name]
 
 
+@pytest.mark.slow
 def test_flipped_bits_in_the_cache_change_no_prediction_and_stand_in_the_record(
     finished: Path, tmp_path: Path, cache_dir: Path
 ) -> None:
