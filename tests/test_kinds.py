@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import toys.dataset
 import toys.loss
 import toys.network
-import toys.tasks  # noqa: F401 - importing registers
+import toys.tasks
 from conftest import composed
 from hydra import compose
 from PIL import Image
@@ -29,6 +30,7 @@ from dxa_tbs.pipeline.results import watched_loss
 from dxa_tbs.report.build import write_report
 from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.records import read_history, read_metrics, read_predictions, read_split
+from dxa_tbs.tasks.losses import cross_entropy
 
 NUM_IMAGES = 60
 SEARCHPATH = f"hydra.searchpath=[file://{(Path(__file__).parent / 'toys/conf').as_posix()}]"
@@ -151,6 +153,13 @@ def test_a_kind_is_known_by_its_name_and_its_schema() -> None:
     register_kind("model", "tiny", KINDS["model"]["tiny"])  # a module imported again
     with pytest.raises(Refusal, match=r"toys\.network:nothing cannot be imported"):
         resolve("toys.network:nothing")
+
+
+def test_a_task_has_as_many_outputs_as_its_loss_needs() -> None:
+    task = toys.tasks.three_classes(loss=cross_entropy)
+    with pytest.raises(AssertionError, match="one output per class"):
+        dataclasses.replace(task, num_outputs=1)  # three classes through a sigmoid would give a loss without a word
+    assert dataclasses.replace(task, class_names=("Low", "High"), num_outputs=1).num_outputs == 1
 
 
 def test_a_kind_derived_from_another_is_given_the_settings_of_both() -> None:

@@ -14,7 +14,7 @@ from dxa_tbs import notebook
 from dxa_tbs.data.window import crop_frame
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
-from dxa_tbs.notebook import predict, prepare, run, train
+from dxa_tbs.notebook import compose, predict, prepare, run, train
 from dxa_tbs.pipeline import test as testing
 from dxa_tbs.progress import Progress
 from dxa_tbs.runs.identity import read_config
@@ -105,5 +105,8 @@ def test_an_evaluation_from_a_notebook_takes_over_the_settings_of_the_run(cache_
     assert (ours["preprocessing"], ours["evaluation"]) == (theirs["preprocessing"], theirs["evaluation"])
     with pytest.raises(Refusal, match="model: is fixed by the run given with evaluate=<run>"):
         run(f"evaluate={run_dir}", "model=model1", *where)
+    config = compose(f"evaluate={run_dir}", *where)
+    with pytest.raises(Refusal, match="the weights of that run are tested, not trained"):
+        train(prepare(config).development, config)
     with pytest.raises(Refusal, match=r"evaluate=nope is not the folder"):
         run("evaluate=nope", *where)

@@ -68,14 +68,17 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     typed, lists = _separate(overrides)
     check_recipe(typed)
     experiments = [(table.approach, model, "") for table in RESULTS for model in table.rows]
+    settings = {(approach, model): _settings(typed, approach, model) for approach, model, _ in experiments}
+    defaults = {key: default_settings(chosen_options(own), own) for key, own in settings.items()}
     jobs = []
     for repeat in itertools.product(*([f"{key}={value}" for value in values] for key, values in lists.items())):
         for approach, model, control in [*experiments, CONTROL]:
-            own = [*_settings(typed, approach, model), *repeat, *([control] if control else [])]
+            key = approach, model
+            own = [*settings[key], *repeat, *([control] if control else [])]
             config = load_config(compose("config", overrides=own))
             check_config(config)
-            defaults = default_settings(chosen_options(own), own)
-            jobs.append(Job(config, defaults, run_folder(to_plain(config), defaults=defaults)))
+            run_dir = run_folder(to_plain(config), defaults=defaults[key])
+            jobs.append(Job(config, defaults[key], run_dir))
     return jobs
 
 

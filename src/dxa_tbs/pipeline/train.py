@@ -15,6 +15,7 @@ from torch import nn
 from dxa_tbs.config.choices import Precision, TestEpoch, Watched
 from dxa_tbs.config.kinds import function_of
 from dxa_tbs.config.schema import Config, HeadConfig
+from dxa_tbs.errors import Refusal
 from dxa_tbs.models.inspection import trains_batchnorm
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
@@ -71,6 +72,8 @@ def train(
         Refusal: the weights are not available, there is too little memory, or the loss is NaN or infinite in the first
             epoch.
     """
+    if config.evaluate is not None:
+        raise Refusal(f"evaluate={config.evaluate}: the weights of that run are tested, not trained: use run()")
     clock = clock or Clock()
     table = development.table
     with clock.part("prepare_s"):

@@ -128,7 +128,7 @@ def _clear(run_dir: Path) -> None:
     left = [path for path in run_dir.iterdir() if path.name not in (LOCK, f"{CONFIG_YAML}.tmp")]
     if left and not (run_dir / CONFIG_YAML).is_file():
         raise Refusal(f"{run_dir} holds files that are no run: give name=<other>, or move them away")
-    for path in sorted(left, key=lambda path: path.name == CONFIG_YAML):  # last: without it nobody knows whose they are
+    for path in sorted(left, key=lambda path: path.name == CONFIG_YAML):  # last: it marks the folder as a run's
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

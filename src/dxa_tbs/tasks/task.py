@@ -38,6 +38,10 @@ class Task:
     metric_name: str
     metric: Callable[[np.ndarray, np.ndarray], float]
 
+    def __post_init__(self) -> None:
+        is_enough = self.num_outputs == len(self.class_names) or (self.num_outputs, len(self.class_names)) == (1, 2)
+        assert is_enough or not self.class_names, "one output per class, or a single one for two classes"
+
     def outputs_of(self, *, one_output_per_class: bool) -> int:
         """Return the number of outputs of a network for this task."""
         return len(self.class_names) or self.num_outputs if one_output_per_class else self.num_outputs

@@ -96,7 +96,7 @@ def _write(
 ) -> None:
     """Write features.npy: known features as they are, those of the other images computed in batches.
 
-    The last batch is filled up: an image has the same features bit for bit, whichever others it comes with.
+    The last batch is padded, so that the features of an image do not depend on how many images there are.
     """
     new = np.array([row for row, digest in enumerate(sha256) if digest not in known], int)
     size = EVAL_BATCH_SIZE[device.type]
