@@ -14,7 +14,7 @@ import pytest
 from conftest import composed, defaults_of
 
 from dxa_tbs.cache import replace_folder
-from dxa_tbs.config.checks import RESERVED
+from dxa_tbs.config.checks.data import RESERVED
 from dxa_tbs.config.compose import to_plain
 from dxa_tbs.errors import Refusal
 from dxa_tbs.runs import versions

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dxa_tbs.config.checks import DEVICE
+from dxa_tbs.config.checks.training import DEVICE
 from dxa_tbs.config.choices import Region
 from dxa_tbs.config.compose import settings_of
 from dxa_tbs.config.schema import Config

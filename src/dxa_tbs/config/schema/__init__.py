@@ -1,0 +1,117 @@
+"""The schema of the configuration, and the folder of its YAML files. For values see conf/, for checks `checks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dxa_tbs.config.schema.augmentation import (
+    AugmentationConfig,
+)
+from dxa_tbs.config.schema.data import (
+    ClassCounts,
+    DatasetConfig,
+    ExternalSplitConfig,
+    FilesConfig,
+    FileSplitConfig,
+    FolderConfig,
+    KFoldSplitConfig,
+    LabelsConfig,
+    PhantomConfig,
+    PreprocessingConfig,
+    SplitConfig,
+    StratifiedSplitConfig,
+    Table1SplitConfig,
+    TableConfig,
+)
+from dxa_tbs.config.schema.model import (
+    AdhocConfig,
+    ApproachConfig,
+    HeadConfig,
+    ModelConfig,
+    PretrainedConfig,
+    WholeNetworkConfig,
+)
+from dxa_tbs.config.schema.training import (
+    AdamWConfig,
+    BinaryTaskConfig,
+    CrossEntropyConfig,
+    LossConfig,
+    OptimizerConfig,
+    SgdConfig,
+    TaskConfig,
+    TrainerConfig,
+)
+
+__all__ = [
+    "AdamWConfig",
+    "AdhocConfig",
+    "ApproachConfig",
+    "AugmentationConfig",
+    "BinaryTaskConfig",
+    "ClassCounts",
+    "Config",
+    "CrossEntropyConfig",
+    "DatasetConfig",
+    "EvaluationConfig",
+    "ExternalSplitConfig",
+    "FileSplitConfig",
+    "FilesConfig",
+    "FolderConfig",
+    "HeadConfig",
+    "KFoldSplitConfig",
+    "LabelsConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PhantomConfig",
+    "PreprocessingConfig",
+    "PretrainedConfig",
+    "SgdConfig",
+    "SplitConfig",
+    "StratifiedSplitConfig",
+    "Table1SplitConfig",
+    "TableConfig",
+    "TaskConfig",
+    "TrainerConfig",
+    "WholeNetworkConfig",
+    "conf_dir",
+]
+
+
+@dataclass
+class EvaluationConfig:
+    threshold: float = MISSING
+    shown_errors: int = MISSING
+
+
+@dataclass
+class Config:
+    name: str = MISSING
+    seed: int = MISSING
+    evaluate: str | None = MISSING
+    output_root: str = MISSING
+    cache_dir: str = MISSING
+    task: TaskConfig = MISSING
+    loss: LossConfig = MISSING
+    model: ModelConfig = MISSING
+    approach: ApproachConfig = MISSING
+    dataset: DatasetConfig = MISSING
+    split: SplitConfig = MISSING
+    augmentation: AugmentationConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    labels: LabelsConfig = MISSING
+    preprocessing: PreprocessingConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+
+
+def conf_dir() -> Path:
+    """Return the folder conf/: inside the package if installed, at the top of a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise FileNotFoundError("dxa_tbs: no conf/config.yaml inside the package or at the top of the checkout")
