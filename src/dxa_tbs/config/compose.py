@@ -15,6 +15,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from dxa_tbs.config.kinds import KINDS, register_schemas
 from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
+from dxa_tbs.own_code import named_code, require_named_again
 
 NAMING_GROUPS = ("experiment", "dataset", "approach", "model")
 
@@ -153,7 +154,7 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
     """Copy the settings of a finished run, except those the user typed, into the configuration of its evaluation.
 
     If the user chooses another dataset (external validation), all of its images are test images unless a split is
-    chosen too.
+    chosen too. If the network is code of the user's own, the user must name it again.
 
     Args:
         cfg: the configuration, changed in place.
@@ -161,12 +162,15 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
         overrides: what the user typed.
 
     Raises:
-        Refusal: the user typed a setting that is fixed by the trained weights, or a setting of a group without
-            choosing the option of the group.
+        Refusal: the user typed a setting that is fixed by the trained weights, typed a setting of a group without
+            choosing the option of the group, or did not name their own code again.
     """
+    given = dict(text.lstrip("+~").split("=", 1) for text in overrides if "=" in text)
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
     decided = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
-    for key in sorted(typed - {"trainer.device"}):
+    of_network = named_code({"model": trained["model"]})
+    require_named_again(of_network, given, run=cfg.evaluate)
+    for key in sorted(typed - {"trainer.device"} - of_network.keys()):
         group = key.split(".")[0]
         if group in (*decided, "recipe", "experiment"):
             raise Refusal(f"{key}: is fixed by the run given with evaluate=<run>: drop it")

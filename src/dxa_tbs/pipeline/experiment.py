@@ -20,7 +20,9 @@ from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.kinds import kind_of
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.split import SPLITS
+from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
+from dxa_tbs.own_code import code_sha256, named_code
 from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.environment import describe_software, utc_now
@@ -63,7 +65,7 @@ class _Job:
     """A run that must be done.
 
     Attributes:
-        made_from: hashes of data and weights; a run with other hashes is another run.
+        made_from: hashes of data, weights and own code; a run with other hashes is another run.
         warnings: all warnings of the run, including those logged later.
         digests: hashes of the text files of the run, including those written later.
     """
@@ -71,7 +73,7 @@ class _Job:
     config: Config
     run_dir: Path
     cohort: Cohort
-    made_from: Mapping[str, str | None]
+    made_from: Mapping[str, Any]
     warnings: Sequence[str]
     digests: Mapping[Path, str]
     clock: Clock
@@ -96,7 +98,11 @@ def run_experiment(
     run_dir = run_folder(plain, defaults=defaults, evaluated_sha256=weights_sha256 if config.evaluate else None)
     with gathered_warnings() as warnings, gathered_digests() as digests:
         cohort = gather_cohort(config, needed=("test",) if config.evaluate else SPLITS)
-        made_from = {"data_sha256": cohort.data_sha256, "weights_sha256": weights_sha256}
+        made_from = {
+            "data_sha256": cohort.data_sha256,
+            "weights_sha256": weights_sha256,
+            "code_sha256": _code_sha256(config),
+        }
         if state_of(run_dir) == "finished":
             seal.require_intact(run_dir)
         if is_finished(run_dir, plain, made_from):
@@ -120,6 +126,25 @@ def _weights_sha256(config: Config) -> str | None:
     if kind_of("model", config.model).load_weights and config.model.weights not in ("imagenet", "none"):
         return sha256_of_file(Path(config.model.weights))
     return None
+
+
+def _code_sha256(config: Config) -> dict[str, str]:
+    """Return the hashes of the user's own code that a run needs; an evaluation needs that of the network alone.
+
+    Raises:
+        Refusal: the code cannot be imported, or differs from that of the run to evaluate.
+    """
+    named = named_code(to_plain(config))
+    if config.evaluate is None:
+        return code_sha256(named)
+    hashes = code_sha256({key: path for key, path in named.items() if key.startswith("model.")})
+    before = read_metrics(Path(config.evaluate)).get("code_sha256", {})
+    for key, sha256 in hashes.items():
+        if sha256 != before.get(key):
+            raise Refusal(
+                f"{key}={named[key]}: its code has changed since the run was trained: restore it, or train again"
+            )
+    return hashes
 
 
 def _train_and_test(job: _Job) -> None:

@@ -112,7 +112,7 @@ def read_run(root: Path, run_dir: Path) -> Run:
 
 
 def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Return what the repeats of an experiment have in common: all settings but the seed, the data and the weights.
+    """Return what the repeats of an experiment have in common: all settings but the seed, data, weights and own code.
 
     Evaluations of two runs are two experiments: their weights differ.
     """
@@ -120,4 +120,5 @@ def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     settings["data"] = facts["cohort_sha256"] if "fold" in config["split"] else facts["data_sha256"]
     settings["weights"] = facts["weights_sha256"]
     settings["initial"] = facts["initialisation"]
+    settings["code"] = facts.get("code_sha256", {})
     return json.dumps(settings, sort_keys=True)

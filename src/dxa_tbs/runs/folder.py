@@ -18,14 +18,15 @@ from dxa_tbs.runs.versions import NewerRun
 
 
 @contextlib.contextmanager
-def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> Iterator[bool]:
+def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, Any]) -> Iterator[bool]:
     """Hold the run folder for this process; yield whether it is to be filled (False: already finished, the same run).
 
     What an interrupted or failed run left is removed. A finished run is never removed.
 
     Args:
         config: resolved; compared with that of a finished run, except for settings without effect on results.
-        made_from: data_sha256 (of all that images and labels come from), weights_sha256 (of a file the user named).
+        made_from: data_sha256 (of all that images and labels come from), weights_sha256 (of a file the user named),
+            code_sha256 (of the user's own code, see `own_code.code_sha256`; may be missing).
 
     Raises:
         Refusal: another process holds the folder, a newer version of dxa_tbs wrote it, or it holds a finished run of
@@ -88,7 +89,7 @@ def state_of(run_dir: Path) -> str:
     return "unfinished" if (run_dir / CONFIG_YAML).is_file() else "to do"
 
 
-def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> bool:
+def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, Any]) -> bool:
     """Return whether the folder holds this run, finished.
 
     Raises:
@@ -132,12 +133,14 @@ def _clear(run_dir: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _check_same_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, str | None]) -> None:
+def _check_same_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
     found = list(differences(read_config(run_dir), config))
     facts = read_json(run_dir / METRICS_JSON)
     for key, what in (("data_sha256", "the images or their labels"), ("weights_sha256", "the weights it starts from")):
         if facts[key] != made_from[key]:
             found.append(f"{what} have changed since")
+    there, here = facts.get("code_sha256", {}), made_from.get("code_sha256", {})
+    found += [f"the code of {key} has changed since" for key in sorted(there | here) if there.get(key) != here.get(key)]
     if found:
         raise Refusal(
             f"{run_dir} holds a finished run of another configuration: give name=<other>, or move it away", found
