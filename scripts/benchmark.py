@@ -55,7 +55,12 @@ def write_images(folder: Path, num_train: int) -> None:
     cohort = read_cohort(config.dataset, config.labels, config.split)
     cohort = cohort.sample(frac=1, random_state=0, ignore_index=True)
     images = load_images(
-        cohort, hash_sources(cohort), fit=config.preprocessing.fit, bits=None, cache_dir=folder.parent / ".cache"
+        cohort,
+        hash_sources(cohort),
+        fit=config.preprocessing.fit,
+        size_px=config.preprocessing.size_px,
+        bits=None,
+        cache_dir=folder.parent / ".cache",
     )
     split = np.repeat(["train", "val", "test"], [num_train, num_val, NUM_TEST])
     label = np.where(cohort["label"] == 1, "degraded", "normal")

@@ -61,7 +61,7 @@ def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
     stem = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
 
     def images() -> Content:
-        found = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=where)
+        found = load_images(table, hash_sources(table), fit=Fit.crop, size_px=224, bits=None, cache_dir=where)
         return found.pixels.tobytes(), found.sha256, found.measures.to_csv(), found.bits
 
     def copies() -> Content:

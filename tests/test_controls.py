@@ -70,7 +70,7 @@ def test_parts_of_images_need_a_box_around_the_vertebrae(tmp_path: Path) -> None
     Image.fromarray(np.tile(RAMP, (2, 2))).save(tmp_path / "a.png")
     table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"]})
     with pytest.raises(Refusal, match=r"preprocessing\.region=vertebrae: 1 of 1 images have no box around L1-L4"):
-        load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path, region=Region.vertebrae)
+        load_images(table, hash_sources(table), fit=Fit.crop, size_px=224, bits=None, cache_dir=tmp_path, region=Region.vertebrae)
 
 
 def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:
     roi = {"roi_x0": 110.0, "roi_y0": 60.0, "roi_x1": 190.0, "roi_y1": 220.0}
     table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"], **roi})
     for fit, tolerance in ((Fit.crop, 0), (Fit.resize, 12)):
-        images = load_images(table, hash_sources(table), fit=fit, bits=None, cache_dir=tmp_path)
+        images = load_images(table, hash_sources(table), fit=fit, size_px=224, bits=None, cache_dir=tmp_path)
         assert images.measures["vertebrae_grey"][0] == pytest.approx(200, abs=tolerance)
         assert images.measures["background_grey"][0] == pytest.approx(0, abs=tolerance)
 
@@ -146,7 +146,7 @@ def test_if_one_image_has_no_box_all_whole_windows_are_measured(tmp_path: Path) 
     table = pd.DataFrame({"image_id": ["a", "b"], "source": [tmp_path / "a.png", tmp_path / "b.png"]})
     for column, value in (("roi_x0", 110.0), ("roi_y0", 60.0), ("roi_x1", 190.0), ("roi_y1", 220.0)):
         table[column] = [value, np.nan]
-    images = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path)
+    images = load_images(table, hash_sources(table), fit=Fit.crop, size_px=224, bits=None, cache_dir=tmp_path)
     assert images.measures["vertebrae_grey"].isna().all()
     assert images.measures["variogram_slope"][0] == pytest.approx(measure(images.pixels[0], NOWHERE)["variogram_slope"])
 

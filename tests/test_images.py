@@ -27,7 +27,7 @@ def cohort(*paths: Path) -> pd.DataFrame:
 
 
 def load(table: pd.DataFrame, cache: Path, *, fit: Fit = Fit.crop, bits: int | None = None) -> np.ndarray:
-    return np.array(load_images(table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache).pixels)
+    return np.array(load_images(table, hash_sources(table), fit=fit, size_px=224, bits=bits, cache_dir=cache).pixels)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
@@ -107,12 +107,12 @@ def test_all_unusable_files_are_listed_and_nothing_is_cached(tmp_path: Path) -> 
     ],
 )
 def test_the_crop_is_centred_and_leaves_pixels_unchanged(roi: np.ndarray, top: int, left: int) -> None:
-    assert np.array_equal(crop_frame(GREY, roi), GREY[top : top + 224, left : left + 224])
+    assert np.array_equal(crop_frame(GREY, roi, 224), GREY[top : top + 224, left : left + 224])
 
 
 def test_a_small_frame_is_padded_and_not_stretched() -> None:
     small = GREY[:200, :101]
-    image = crop_frame(small, NOWHERE)
+    image = crop_frame(small, NOWHERE, 224)
     assert image.shape == (224, 224)
     assert np.array_equal(image[12:212, 61:162], small)
     assert image.sum() == small.sum()
@@ -133,7 +133,7 @@ def test_frames_of_different_sizes_and_depths_form_one_cohort(tmp_path: Path, ca
 
 def test_eight_bits_in_a_sixteen_bit_file_lose_nothing(tmp_path: Path) -> None:
     Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / "a.png")
-    assert np.array_equal(load(cohort(tmp_path / "a.png"), tmp_path / "cache")[0], crop_frame(GREY, NOWHERE))
+    assert np.array_equal(load(cohort(tmp_path / "a.png"), tmp_path / "cache")[0], crop_frame(GREY, NOWHERE, 224))
 
 
 def test_resizing_is_another_preprocessing_with_another_cache_entry(tmp_path: Path) -> None:
@@ -156,20 +156,20 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_decoded_again(tmp
     path, cache = tmp_path / "a.png", tmp_path / "cache"
     Image.fromarray(GREY).save(path)
     before = path.stat()
-    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(GREY, NOWHERE))
+    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(GREY, NOWHERE, 224))
     entry = next(folder for folder in cache.iterdir() if folder.is_dir())
     written = (entry / "images.npy").stat().st_mtime_ns
     load(cohort(path), cache)
     assert (entry / "images.npy").stat().st_mtime_ns == written
     Image.fromarray(255 - GREY).save(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(255 - GREY, NOWHERE))
+    assert np.array_equal(load(cohort(path), cache)[0], crop_frame(255 - GREY, NOWHERE, 224))
 
 
 def test_the_hash_is_that_of_the_pixels_the_network_gets(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.png")
     table = cohort(tmp_path / "a.png")
-    images = load_images(table, hash_sources(table), fit=Fit.crop, bits=None, cache_dir=tmp_path / "cache")
+    images = load_images(table, hash_sources(table), fit=Fit.crop, size_px=224, bits=None, cache_dir=tmp_path / "cache")
     assert images.sha256 == [sha256_of_array(images.pixels[0])]
 
 
@@ -232,8 +232,8 @@ def test_stray_pixels_do_not_decide_how_many_bits_are_in_use(tmp_path: Path, cap
         load(table, tmp_path / "cache")
     assert refusal.value.details == (f"{paths[1]}: 4 pixels",)
     pixels = load(table, tmp_path / "cache", bits=12)
-    assert np.array_equal(pixels[0], crop_frame(GREY, NOWHERE))
-    assert np.array_equal(pixels[1], crop_frame(np.where(marked == 65535, 255, GREY).astype(np.uint8), NOWHERE))
+    assert np.array_equal(pixels[0], crop_frame(GREY, NOWHERE, 224))
+    assert np.array_equal(pixels[1], crop_frame(np.where(marked == 65535, 255, GREY).astype(np.uint8), NOWHERE, 224))
     assert "pixels too bright for the bits in use in 1 of 3 images: made white (in all: 4)" in caplog.text
     assert load(table, tmp_path / "cache", bits=16).max() == 15
     with pytest.raises(Refusal, match="3 of 3 images cannot be used"):
@@ -288,8 +288,8 @@ def test_windows_that_show_little_are_listed(tmp_path: Path, caplog: pytest.LogC
     ],
 )
 def test_the_share_shown_by_a_window(shape: tuple[int, int], roi: np.ndarray, share: float) -> None:
-    assert share_shown(shape, roi, Fit.crop) == pytest.approx(share)
-    assert share_shown(shape, roi, Fit.resize) == 1
+    assert share_shown(shape, roi, Fit.crop, 224) == pytest.approx(share)
+    assert share_shown(shape, roi, Fit.resize, 224) == 1
 
 
 def test_every_window_shows_something_of_its_box() -> None:
@@ -298,4 +298,4 @@ def test_every_window_shows_something_of_its_box() -> None:
         height, width = rng.integers(32, 1200, 2)
         x0, x1 = np.sort(rng.uniform(0, width, 2))
         y0, y1 = np.sort(rng.uniform(0, height, 2))
-        assert share_shown((int(height), int(width)), np.array([x0, y0, x1, y1]), Fit.crop) > 0
+        assert share_shown((int(height), int(width)), np.array([x0, y0, x1, y1]), Fit.crop, 224) > 0

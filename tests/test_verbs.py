@@ -61,7 +61,7 @@ def test_predictions_need_no_label_and_are_those_of_the_test(finished: Path, cac
     paths = [tmp_path / f"{number}.png" for number in (2, 0, 1)]
     of_files = predict(finished, paths, device="cpu", cache_dir=tmp_path / "cache")
     assert of_files["image"].tolist() == list(map(str, paths))
-    windows = np.stack([crop_frame(frames[number], np.full(4, np.nan)) for number in (2, 0, 1)])
+    windows = np.stack([crop_frame(frames[number], np.full(4, np.nan), 224) for number in (2, 0, 1)])
     assert of_files["score"].tolist() == predict(finished, windows, device="cpu")["score"].tolist()
 
 

@@ -16,8 +16,8 @@ class TinyConfig(ModelConfig):
     width: int = MISSING
 
 
-def build_tiny(*, width: int, num_outputs: int) -> nn.Module:
-    pooled = nn.Conv2d(3, width, 7, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+def build_tiny(*, width: int, num_outputs: int, in_channels: int, size_px: int) -> nn.Module:
+    pooled = nn.Conv2d(in_channels, width, 7, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     return nn.Sequential(*pooled, nn.Linear(width, num_outputs))
 
 

@@ -25,7 +25,8 @@ class Kind:
     """A schema, and the names of the functions that receive its settings, as `package.module:function`.
 
     Besides the settings, the function of each group takes these arguments and returns:
-        model: takes num_outputs; returns a torch.nn.Module from images (B, 3, 224, 224) to outputs (B, num_outputs).
+        model: takes num_outputs, in_channels and size_px; returns a torch.nn.Module from images (B, in_channels,
+            size_px, size_px) to outputs (B, num_outputs).
         dataset: takes label (a function from TBS to class), needs_tbs and keep (columns to keep); returns the table of
             the cohort, see `dxa_tbs.data.cohort`.
         split: takes the table of the cohort and class_names; returns train, val or test for each row.

@@ -19,12 +19,12 @@ import scipy
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config.choices import Fit, Region
 from dxa_tbs.data.cohort import ROI_COLUMNS
-from dxa_tbs.data.depth import MAX_STRAY_SHARE, bits_in_use, num_brighter, to_bytes
-from dxa_tbs.data.frames import UnusableImage, decode, read_header
-from dxa_tbs.data.likeness import compute_signature
-from dxa_tbs.data.measures import MEASURES, keep_region, measure
+from dxa_tbs.data.depth import bits_in_use, to_bytes
+from dxa_tbs.data.frames import decode, read_header
+from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom import render
-from dxa_tbs.data.window import MIN_SHARE_SHOWN, SIZE_PX, box_in_window, crop_frame, resize_frame, share_shown
+from dxa_tbs.data.reading import Source, Window, read_window
+from dxa_tbs.data.window import MIN_SHARE_SHOWN
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array, sha256_of_file
 from dxa_tbs.progress import OnProgress, ignore_progress, reported
@@ -32,12 +32,8 @@ from dxa_tbs.progress import OnProgress, ignore_progress, reported
 log = logging.getLogger("dxa_tbs.data")
 
 NO_IMAGE = np.empty((0, 0), np.uint8)
-MIN_SIDE_PX = 32  # a smaller frame shows no spine
-MIN_BOX_PX = 8  # a smaller box cannot surround L1-L4: perhaps it is not given in pixels
 MAX_NAMED = 10
 VERSION = 3  # increase when a change alters a pixel: cached images are then stale
-
-Source = Path | render.Candidate
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Images:
     """The images of a cohort, in its order.
 
     Attributes:
-        pixels: uint8 (N, 224, 224).
+        pixels: uint8 (N, S, S).
         sha256: hash of the pixels of each image.
         bits: bits in use in 16-bit files; None: there were no such files.
         measures: one row per image, see `measures`.
@@ -57,27 +53,6 @@ class Images:
     bits: int | None
     measures: pd.DataFrame
     signatures: np.ndarray
-
-
-@dataclass(frozen=True)
-class Window:
-    """The window of one frame, and what was measured on the way.
-
-    Attributes:
-        image: uint8 (224, 224).
-        measures: see `measures`.
-        shape: height and width of the frame.
-        signature: of the whole frame, int8 (512,).
-        share_shown: share of the box around L1-L4, or of a frame without a box, that lies in the window.
-        num_stray: number of pixels too bright for the bits in use, which are shown as white.
-    """
-
-    image: np.ndarray
-    measures: dict[str, float]
-    shape: tuple[int, ...]
-    signature: np.ndarray
-    share_shown: float
-    num_stray: int
 
 
 def hash_sources(table: pd.DataFrame) -> list[str]:
@@ -97,6 +72,7 @@ def load_images(
     source_sha256: list[str],
     *,
     fit: Fit,
+    size_px: int,
     bits: int | None,
     cache_dir: Path,
     region: Region = Region.whole,
@@ -107,6 +83,7 @@ def load_images(
     Args:
         source_sha256: as `hash_sources` returns it; a changed file is a cache miss.
         fit: crop (around the region of interest or, without one, the centre; no interpolation) or resize.
+        size_px: side of the square images.
         bits: bits in use in 16-bit files; a few brighter pixels are made white. None: the smallest of 8, 10, 12, 14, 16
             that fits the largest value in the cohort.
         region: the part of an image to keep; the rest becomes black.
@@ -116,7 +93,7 @@ def load_images(
     """
     rois = table.reindex(columns=list(ROI_COLUMNS)).to_numpy(float)
     recipe = {"version": VERSION, "fit": fit.value, "bits": bits, "sources": source_sha256, "rois": rois.tolist()}
-    recipe["region"] = region.value
+    recipe |= {"region": region.value, "size_px": size_px}
     recipe["libraries"] = [np.__version__, scipy.__version__]  # other versions may render a phantom differently
     if np.isnan(rois).any() and region is not Region.whole:
         num_without = int(np.isnan(rois).any(axis=1).sum())
@@ -124,16 +101,18 @@ def load_images(
             f"preprocessing.region={region.value}: {num_without} of {len(table)} images have no box around L1-L4 (the "
             "columns roi_x0, roi_y0, roi_x1, roi_y1 of the table): add boxes, or drop this setting"
         )
-    read = functools.partial(_read_one, fit=fit, region=region, measures_box=not np.isnan(rois).any())
+    read = functools.partial(
+        read_window, fit=fit, size_px=size_px, region=region, measures_box=not np.isnan(rois).any()
+    )
     write = functools.partial(
-        _build_entry, table=table, rois=rois, read=read, fit=fit, bits=bits, on_progress=on_progress
+        _build_entry, table=table, rois=rois, read=read, fit=fit, size_px=size_px, bits=bits, on_progress=on_progress
     )
     entry, _ = cached_folder(cache_dir, "images", recipe, write)
     notes = json.loads((entry / "notes.json").read_text(encoding="utf-8"))
     for text in notes["warnings"]:
         log.warning(text)
     rows = notes["shows_little"]
-    _warn_of_little(table["image_id"].iloc[rows], ~np.isnan(rois[rows]).any(axis=1))
+    _warn_of_little(size_px, table["image_id"].iloc[rows], ~np.isnan(rois[rows]).any(axis=1))
     measures = pd.DataFrame(np.load(entry / "measures.npy"), columns=MEASURES)
     signatures = np.load(entry / "signatures.npy")
     return Images(np.load(entry / "images.npy", mmap_mode="r"), notes["sha256"], notes["bits"], measures, signatures)
@@ -160,6 +139,7 @@ def _build_entry(
     rois: np.ndarray,
     read: Callable[..., Window | str],
     fit: Fit,
+    size_px: int,
     bits: int | None,
     on_progress: OnProgress,
 ) -> None:
@@ -168,7 +148,7 @@ def _build_entry(
     headers = {source: read_header(source) for source in sources if isinstance(source, Path)}
     deep = [path for path, header in headers.items() if header.is_deep]
     bits = bits or (bits_in_use(deep) if deep else 8)
-    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), SIZE_PX, SIZE_PX))
+    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), size_px, size_px))
     unusable, sha256, windows = [], [], []
     for row, window in enumerate(_read_all(sources, rois, functools.partial(read, bits=bits), on_progress)):
         if isinstance(window, str):
@@ -190,14 +170,14 @@ def _build_entry(
             else []
         ),
         *([f"orientation tag in {num_turned} of {len(table)} images: turned upright"] if num_turned else []),
-        *_notes(windows, fit=fit),
+        *_notes(windows, fit=fit, size_px=size_px),
     ]
     shows_little = [row for row, one in enumerate(windows) if one.share_shown < MIN_SHARE_SHOWN]
     notes = {"warnings": warnings, "sha256": sha256, "bits": bits if deep else None, "shows_little": shows_little}
     (folder / "notes.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
 
 
-def _notes(windows: list[Window], *, fit: Fit) -> list[str]:
+def _notes(windows: list[Window], *, fit: Fit, size_px: int) -> list[str]:
     """Return warnings about images that were used: pixels that are too bright, and frames smaller than the window."""
     texts = []
     if stray := [one.num_stray for one in windows if one.num_stray]:
@@ -205,17 +185,17 @@ def _notes(windows: list[Window], *, fit: Fit) -> list[str]:
             f"pixels too bright for the bits in use in {len(stray)} of {len(windows)} images: made white (in all: "
             f"{sum(stray)})"
         )
-    small = [one.shape for one in windows if fit is Fit.crop and min(one.shape) < SIZE_PX]
+    small = [one.shape for one in windows if fit is Fit.crop and min(one.shape) < size_px]
     if small:
         height, width = min(small, key=lambda shape: shape[0] * shape[1])
         texts.append(
-            f"smaller than {SIZE_PX} x {SIZE_PX} pixels: {len(small)} of {len(windows)} images, the smallest {width} x "
+            f"smaller than {size_px} x {size_px} pixels: {len(small)} of {len(windows)} images, the smallest {width} x "
             f"{height}: padded with black"
         )
     return texts
 
 
-def _warn_of_little(image_ids: pd.Series, has_box: np.ndarray) -> None:
+def _warn_of_little(size_px: int, image_ids: pd.Series, has_box: np.ndarray) -> None:
     """Warn of images whose window shows little of them, and name them.
 
     Args:
@@ -226,7 +206,7 @@ def _warn_of_little(image_ids: pd.Series, has_box: np.ndarray) -> None:
             more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
             log.warning(
                 "the window of %d x %d pixels shows under a third of the %s (preprocessing.fit=resize shows all): %s",
-                *(SIZE_PX, SIZE_PX, what, ", ".join(names[:MAX_NAMED]) + more),
+                *(size_px, size_px, what, ", ".join(names[:MAX_NAMED]) + more),
             )
 
 
@@ -239,37 +219,3 @@ def _read_all(
     parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
     verb = "rendering" if is_phantom else "decoding"
     yield from reported(parallel(jobs), verb, len(sources), on_progress)
-
-
-def _read_one(
-    source: Source, roi: np.ndarray, *, fit: Fit, region: Region, bits: int, measures_box: bool
-) -> Window | str:
-    if not isinstance(source, Path):
-        frame = render.read_frame(source)
-    else:
-        try:
-            frame = decode(source)
-        except UnusableImage as reason:
-            return str(reason)
-    height, width = frame.shape
-    if min(height, width) < MIN_SIDE_PX:
-        return f"is too small for an image of a spine: {width} x {height} pixels"
-    num_stray = 0
-    if frame.dtype == np.uint16:
-        num_stray = num_brighter(frame, bits)
-        if num_stray > MAX_STRAY_SHARE * frame.size:
-            return f"has pixels up to {frame.max()}, more than dataset.bits={bits} allows (in all: {num_stray})"
-        frame = to_bytes(frame, bits)
-    if not np.isnan(roi).any() and not (0 <= roi[0] < roi[2] <= width and 0 <= roi[1] < roi[3] <= height):
-        return f"has a region {roi.tolist()} that is not x0 < x1, y0 < y1 inside {width} x {height} pixels"
-    if min(roi[2] - roi[0], roi[3] - roi[1]) < MIN_BOX_PX:
-        return f"has a region {roi.tolist()} under {MIN_BOX_PX} pixels wide or high: give pixels of the upright image"
-    image = resize_frame(frame) if fit is Fit.resize else crop_frame(frame, roi)
-    if image.min() == image.max():
-        return f"shows nothing: every pixel is {image.min()}"
-    box = box_in_window(frame.shape, roi, fit)
-    measures = measure(image, box if measures_box else np.full(4, np.nan))
-    image = image if region is Region.whole else keep_region(image, box, region)
-    return Window(
-        image, measures, (height, width), compute_signature(frame), share_shown(frame.shape, roi, fit), num_stray
-    )

@@ -1,6 +1,6 @@
 """Simple measures of each image, the baselines of a network: how far grey level and texture alone separate the classes.
 
-They are computed on the 224 x 224 window before masking, and written to measures.csv.
+They are computed on the window before masking, and written to measures.csv.
 """
 
 from __future__ import annotations

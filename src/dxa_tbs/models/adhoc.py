@@ -13,19 +13,18 @@ from torch import nn
 
 from dxa_tbs.models import fp32_layers
 
-INPUT_CHANNELS = 3
-INPUT_PX = 224
 
-
-def build_adhoc(filters: Sequence[int], fc_widths: Sequence[int], *, num_outputs: int = 1) -> nn.Sequential:
-    """Return a network from images (B, 3, 224, 224) to outputs (B, K), initialised by torch's generator.
+def build_adhoc(
+    filters: Sequence[int], fc_widths: Sequence[int], *, num_outputs: int = 1, in_channels: int = 3, size_px: int = 224
+) -> nn.Sequential:
+    """Return a network from images (B, C, S, S) to outputs (B, K), initialised by torch's generator.
 
     Args:
         filters: filters of each block (3 x 3 convolution without padding, BatchNorm, ReLU, 2 x 2 max pooling).
         fc_widths: widths of the fully connected layers with ReLU before the last layer.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    channels, side_px = INPUT_CHANNELS, INPUT_PX
+    channels, side_px = in_channels, size_px
     for number, width in enumerate(filters, start=1):
         layers[f"conv{number}"] = nn.Conv2d(channels, width, kernel_size=3)
         layers[f"bn{number}"] = nn.BatchNorm2d(width)

@@ -12,10 +12,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str, object]]:
-    """Return name, kind, output shape (CxHxW or C) and number of parameters of each layer, in order of computation.
+def describe_layers(
+    model: nn.Module, image_BCHW: torch.Tensor
+) -> tuple[list[dict[str, object]], tuple[int, ...] | None]:
+    """Return the layers of a network in order of computation, and the shape of its output; None: not a tensor.
 
-    The shapes are measured by passing an image through the network; the network is not changed.
+    Each layer has a name, a kind, an output shape (CxHxW or C) and a number of parameters. The shapes are measured by
+    passing an image through the network; the network is not changed.
     """
     rows: list[dict[str, object]] = []
     names = {module: name for name, module in model.named_modules()}
@@ -28,11 +31,13 @@ def describe_layers(model: nn.Module, image_B3HW: torch.Tensor) -> list[dict[str
     leaves = [module for module in model.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in leaves]
     was_training = model.training
-    model.eval()(image_B3HW)
-    model.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return rows
+    try:
+        output = model.eval()(image_BCHW)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return rows, tuple(output.shape) if isinstance(output, torch.Tensor) else None
 
 
 def trains_batchnorm(model: nn.Module, *, moves_frozen_bn: bool) -> bool:

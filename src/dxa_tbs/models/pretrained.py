@@ -15,8 +15,10 @@ from torch import nn
 from torchvision import models
 
 from dxa_tbs.config.choices import Architecture
+from dxa_tbs.errors import Refusal
 from dxa_tbs.models import fp32_layers
 
+IN_CHANNELS = 3
 BUILDERS: dict[Architecture, Callable[[], nn.Module]] = {
     Architecture.alexnet: models.alexnet,
     Architecture.resnet18: models.resnet18,
@@ -44,7 +46,13 @@ class Dropout(nn.Dropout):
 
 
 def build_pretrained(
-    architecture: Architecture, *, dropout: float, backbone_dropout: float, num_outputs: int = 2
+    architecture: Architecture,
+    *,
+    dropout: float,
+    backbone_dropout: float,
+    num_outputs: int = 2,
+    in_channels: int = 3,
+    size_px: int = 224,
 ) -> nn.Module:
     """Return a randomly initialised network from images (B, 3, H, W) to outputs (B, K).
 
@@ -53,7 +61,13 @@ def build_pretrained(
     Args:
         dropout: probability before the reshaped layer.
         backbone_dropout: probability of torchvision's other dropouts.
+        in_channels, size_px: of the images. The network takes three channels and images of almost any size.
+
+    Raises:
+        Refusal: the images do not have three channels.
     """
+    if in_channels != IN_CHANNELS:
+        raise Refusal(f"model.input_mean has {in_channels} values: {architecture.value} takes {IN_CHANNELS} channels")
     model: Any = BUILDERS[architecture]()
     if architecture in (Architecture.alexnet, Architecture.vgg16):
         for position, layer in enumerate(model.classifier):

@@ -14,7 +14,6 @@ from dxa_tbs.config.choices import FrozenBatchNorm, Precision
 from dxa_tbs.config.kinds import function_of, kind_of, own_settings, resolve
 from dxa_tbs.config.schema import ApproachConfig, Config, HeadConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models.adhoc import INPUT_PX
 from dxa_tbs.models.inspection import count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.pretrained import freeze_backbone
 from dxa_tbs.pipeline.task import build_task
@@ -34,6 +33,7 @@ class Network:
     """A network on its device, with its task and the origin of its weights.
 
     Attributes:
+        layers: see `models.inspection.describe_layers`.
         weights: `initial` (imagenet, none, or a path), and the hashes of the files that were read.
         is_initialised_as_configured: False for an ImageNet network that was initialised at random, not pretrained.
     """
@@ -41,6 +41,7 @@ class Network:
     model: nn.Module
     task: Task
     normalise: Normalisation
+    layers: list[dict[str, object]]
     weights: dict[str, Any]
     is_initialised_as_configured: bool
     precision: Precision
@@ -53,11 +54,6 @@ class Network:
     def state(self) -> dict[str, torch.Tensor]:
         """Return weights and buffers on the CPU, so that their file can be read without a GPU."""
         return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
-
-    @property
-    def layers(self) -> list[dict[str, object]]:
-        image = self.normalise.to_input(torch.zeros(1, INPUT_PX, INPUT_PX, dtype=torch.uint8, device=self.device))
-        return describe_layers(self.model, image)
 
     @property
     def trainable_parameters(self) -> int:
@@ -83,8 +79,11 @@ def build_network(
         Refusal: the weights are not available, the GPU has too little memory, or micro-batches would not be exact.
     """
     task, kind = build_task(config), kind_of("model", config.model)
+    size_px, in_channels = config.preprocessing.size_px, len(config.model.input_mean)
     num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
-    model: nn.Module = function_of("model", config.model)(num_outputs=num_outputs, **own_settings(config.model))
+    model: nn.Module = function_of("model", config.model)(
+        num_outputs=num_outputs, in_channels=in_channels, size_px=size_px, **own_settings(config.model)
+    )
     weights: dict[str, Any] = {"initial": config.model.weights if kind.load_weights else None}
     is_initialised_as_configured = weights["initial"] != "none"
     if trained is not None:
@@ -101,11 +100,33 @@ def build_network(
     _check_micro_batches(config, model)
     with refusing_for_memory(f"{TOO_LITTLE_MEMORY} for {config.model.name}: use trainer.device=cpu"):
         normalise = _place(model, config, device, precision)
+        layers = _inspect(model, normalise, size_px=size_px, num_outputs=num_outputs, name=config.model.name)
         if trained is None:
-            checked = _checked(precision, config.trainer.precision, model, task, normalise)
+            checked = _checked(precision, config, model, task, normalise)
             if checked is not precision:
                 precision, normalise = checked, _place(model, config, device, checked)
-    return Network(model, task, normalise, weights, is_initialised_as_configured, precision)
+    return Network(model, task, normalise, layers, weights, is_initialised_as_configured, precision)
+
+
+def _inspect(
+    model: nn.Module, normalise: Normalisation, *, size_px: int, num_outputs: int, name: str
+) -> list[dict[str, object]]:
+    """Return the layers of a network, after passing a black image through it.
+
+    Raises:
+        Refusal: the network does not take images of this size, or does not return one row of outputs per image.
+    """
+    image = torch.zeros(1, size_px, size_px, dtype=torch.uint8, device=normalise.scale_C.device)
+    try:
+        layers, shape = describe_layers(model, normalise.to_input(image))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the network can be the user's own: it can raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise Refusal(f"preprocessing.size_px={size_px}: {name} does not take such images ({reason})") from None
+    if shape != (1, num_outputs):
+        raise Refusal(f"model={name}: its output for one image has shape {shape}, not {(1, num_outputs)}")
+    return layers
 
 
 def moves_frozen_bn(approach: ApproachConfig) -> bool:
@@ -129,11 +150,12 @@ def _place(model: nn.Module, config: Config, device: torch.device, precision: Pr
     return build_normalisation(config.model.input_mean, config.model.input_std, device, is_channels_last=is_last)
 
 
-def _checked(
-    precision: Precision, asked: Precision, model: nn.Module, task: Task, normalise: Normalisation
-) -> Precision:
+def _checked(precision: Precision, config: Config, model: nn.Module, task: Task, normalise: Normalisation) -> Precision:
     """Return the precision if one step in it agrees with fp32; with trainer.precision=auto, otherwise fp32."""
-    wrong = None if precision is Precision.fp32 else disagreement(model, normalise, precision, loss=task.loss)
+    if precision is Precision.fp32:
+        return precision
+    asked, size_px = config.trainer.precision, config.preprocessing.size_px
+    wrong = disagreement(model, normalise, precision, loss=task.loss, size_px=size_px)
     if wrong is None:
         return precision
     if asked is not Precision.auto:

@@ -13,7 +13,6 @@ from dxa_tbs.config.choices import Region
 from dxa_tbs.config.compose import settings_of
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.images import Images, hash_sources, load_images
-from dxa_tbs.data.window import SIZE_PX
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
 from dxa_tbs.pipeline.evaluate import load_trained
@@ -37,8 +36,9 @@ def predict(
 
     Args:
         run_dir: the folder of a finished, trained run.
-        images: uint8 (N, 224, 224), cropped like the images of the run; or paths of files, which are decoded and
-            cropped around their centre (or resized), like images of the run without a region of interest.
+        images: uint8 (N, S, S), cropped like the images of the run (S is its preprocessing.size_px); or paths of files,
+            which are decoded and cropped around their centre (or resized), like images of the run without a region of
+            interest.
         device: auto, cpu, cuda or cuda:<number>.
         cache_dir: the folder of the cache; None: that of the run.
 
@@ -52,7 +52,7 @@ def predict(
         raise Refusal(f"device={device}: is not a device: use auto, cpu, cuda or cuda:<number>")
     config.trainer.device, config.cache_dir = device, str(cache_dir or config.cache_dir)
     if isinstance(images, np.ndarray):
-        names, pixels = list(map(str, range(len(images)))), _require_windows(images)
+        names, pixels = list(map(str, range(len(images)))), _require_windows(images, config.preprocessing.size_px)
         sha256 = [sha256_of_array(image) for image in pixels]
     else:
         names = _require_files(images, config)
@@ -65,17 +65,17 @@ def predict(
     return pd.DataFrame({"image": names}).join(pd.DataFrame(scores, columns=list(task.score_columns)))
 
 
-def _require_windows(images: np.ndarray) -> np.ndarray:
-    if images.dtype != np.uint8 or images.shape[1:] != (SIZE_PX, SIZE_PX) or not len(images):
+def _require_windows(images: np.ndarray, size_px: int) -> np.ndarray:
+    if images.dtype != np.uint8 or images.shape[1:] != (size_px, size_px) or not len(images):
         raise Refusal(
-            f"images: {images.dtype} {images.shape} given: give uint8 (N, {SIZE_PX}, {SIZE_PX}), N at least 1"
+            f"images: {images.dtype} {images.shape} given: give uint8 (N, {size_px}, {size_px}), N at least 1"
         )
     return images
 
 
 def _require_files(images: Sequence[str | Path], config: Config) -> list[str]:
     if isinstance(images, str | Path) or not all(isinstance(path, str | Path) for path in images) or not len(images):
-        raise Refusal("images: give a list of one or more paths, or an array uint8 (N, 224, 224)")
+        raise Refusal("images: give a list of one or more paths, or an array uint8 (N, H, W)")
     if config.preprocessing.region is not Region.whole:
         raise Refusal(
             f"the run was trained with preprocessing.region={config.preprocessing.region.value}, and files have no box "
@@ -89,8 +89,15 @@ def _require_files(images: Sequence[str | Path], config: Config) -> list[str]:
 def _load(names: Sequence[str], config: Config, *, bits: int | None, on_progress: OnProgress) -> Images:
     """Return decoded and cropped files; an image must not depend on the others through the bits in use."""
     table = pd.DataFrame({"image_id": names, "source": list(map(Path, names))})
-    cache_dir, fit = Path(config.cache_dir), config.preprocessing.fit
-    found = load_images(table, hash_sources(table), fit=fit, bits=bits, cache_dir=cache_dir, on_progress=on_progress)
+    found = load_images(
+        table,
+        hash_sources(table),
+        fit=config.preprocessing.fit,
+        size_px=config.preprocessing.size_px,
+        bits=bits,
+        cache_dir=Path(config.cache_dir),
+        on_progress=on_progress,
+    )
     if bits is None and found.bits is not None:
         raise Refusal("images: some have 16-bit pixels, and the run was trained on 8 bits: convert them to 8 bits")
     return found

@@ -35,7 +35,7 @@ class ImageSet:
 
     Attributes:
         table: one row per image, with the index of the table of all images.
-        pixels: uint8 (N, 224, 224), in the same order.
+        pixels: uint8 (N, S, S), in the same order.
     """
 
     table: pd.DataFrame
@@ -75,7 +75,7 @@ class Prepared:
     example: Example
 
     def pixels_of(self, rows: Iterable[int]) -> np.ndarray:
-        """Return the images in these rows of the table, uint8 (R, 224, 224)."""
+        """Return the images in these rows of the table, uint8 (R, S, S)."""
         side, place = np.empty(len(self.table), int), np.empty(len(self.table), int)
         sets = (self.development, self.test)
         for number, images in enumerate(sets):
@@ -110,6 +110,7 @@ def prepare(
         cohort.table,
         list(cohort.table["source_sha256"]),
         fit=config.preprocessing.fit,
+        size_px=config.preprocessing.size_px,
         region=config.preprocessing.region,
         bits=getattr(config.dataset, "bits", None) or bits,
         cache_dir=cache_dir,

@@ -168,5 +168,5 @@ def draw(scored: ScoredRun) -> None:
     if config.preprocessing.fit is Fit.crop:
         row, frame, roi = prepared.example["row"], prepared.example["frame"], prepared.example["roi"]
         image, outside = prepared.pixels_of([row])[0], frame if prepared.is_synthetic else None
-        corner = crop_corner(frame.shape, roi)
+        corner = crop_corner(frame.shape, roi, config.preprocessing.size_px)
         run_figures.draw_frame_and_crop(folder, frame.shape, image, corner, outside=outside, marks=marks)

@@ -24,7 +24,9 @@ LEAST_COSINE = 0.4
 FP16_LOSS_SCALE = 2.0**10  # training starts at 2**16 and adapts
 
 
-def disagreement(model: nn.Module, normalise: Normalisation, precision: Precision, *, loss: Loss) -> str | None:
+def disagreement(
+    model: nn.Module, normalise: Normalisation, precision: Precision, *, loss: Loss, size_px: int = 224
+) -> str | None:
     """Describe how a step in this precision differs from one in fp32; None if only by rounding.
 
     The step uses four noise images instead of the cohort, because BatchNorm magnifies rounding errors for images that
@@ -33,7 +35,7 @@ def disagreement(model: nn.Module, normalise: Normalisation, precision: Precisio
     """
     device = normalise.scale_C.device
     draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (4, 224, 224), generator=draws, dtype=torch.uint8).to(device)
+    pixels = torch.randint(0, 256, (4, size_px, size_px), generator=draws, dtype=torch.uint8).to(device)
     targets = torch.tensor([0.0, 1.0, 0.0, 1.0], device=device)
 
     def step(in_precision: Precision) -> Outcome:

@@ -10,7 +10,6 @@ from dxa_tbs.config.kinds import kind_of
 from dxa_tbs.config.schema import AdhocConfig, Config, HeadConfig, PretrainedConfig
 
 HAVE_DROPOUT = {Architecture.alexnet, Architecture.vgg16}  # in the backbone, not only before the last layer
-MAX_BLOCKS = 6  # each block turns n pixels into (n - 2) / 2, starting from 224
 
 
 def model_problems(config: Config) -> Iterator[str]:
@@ -30,8 +29,9 @@ def model_problems(config: Config) -> Iterator[str]:
     if not kind_of("model", model).load_weights and model.weights != "none":
         yield f"model.weights={model.weights}: {model.name} is trained from scratch: drop it"
     if isinstance(model, AdhocConfig):
-        if not 1 <= len(model.filters) <= MAX_BLOCKS:
-            yield f"model.filters={model.filters}: a 224-pixel image allows 1 to {MAX_BLOCKS} blocks"
+        size_px = config.preprocessing.size_px
+        if not 1 <= len(model.filters) <= most_blocks(size_px):
+            yield f"model.filters={model.filters}: a {size_px}-pixel image allows 1 to {most_blocks(size_px)} blocks"
         if min(model.filters + model.fc_widths) < 1:
             yield f"model.filters={model.filters}, fc_widths={model.fc_widths}: each value must be at least 1"
     if isinstance(model, PretrainedConfig):
@@ -44,3 +44,8 @@ def model_problems(config: Config) -> Iterator[str]:
             yield f"model.weights={model.weights}: no such file: use imagenet, none, or the path of a state dict"
     if isinstance(approach, HeadConfig) and approach.frozen_bn is FrozenBatchNorm.train and approach.cache_features:
         yield "approach.frozen_bn=train: changes the features with every batch: give approach.cache_features=false too"
+
+
+def most_blocks(size_px: int) -> int:
+    """Return how many blocks of an ad hoc network fit into an image: each turns n pixels into (n - 2) / 2."""
+    return 0 if size_px < 4 else 1 + most_blocks((size_px - 2) // 2)

@@ -108,3 +108,4 @@ class LabelsConfig:
 class PreprocessingConfig:
     fit: Fit = MISSING
     region: Region = MISSING
+    size_px: int = MISSING

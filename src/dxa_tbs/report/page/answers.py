@@ -37,7 +37,8 @@ def partition_sizes(one: Experiment, documents: Documents) -> str:
 def preprocessing(one: Experiment, documents: Documents) -> str:
     config = one.first.config
     augmentation = config["augmentation"]
-    how = {"crop": "a 224 x 224 crop without interpolation", "resize": "resized to 224 x 224, bilinear"}
+    size = "{0} x {0}".format(config["preprocessing"]["size_px"])
+    how = {"crop": f"a {size} crop without interpolation", "resize": f"resized to {size}, bilinear"}
     copies = augmentation["copies_per_normal"], augmentation["copies_per_degraded"]
     text = f"{how[config['preprocessing']['fit']]}; augmentation {augmentation['name']}"
     if any(copies):
