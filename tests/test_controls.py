@@ -70,7 +70,15 @@ def test_parts_of_images_need_a_box_around_the_vertebrae(tmp_path: Path) -> None
     Image.fromarray(np.tile(RAMP, (2, 2))).save(tmp_path / "a.png")
     table = pd.DataFrame({"image_id": ["a"], "source": [tmp_path / "a.png"]})
     with pytest.raises(Refusal, match=r"preprocessing\.region=vertebrae: 1 of 1 images have no box around L1-L4"):
-        load_images(table, hash_sources(table), fit=Fit.crop, size_px=224, bits=None, cache_dir=tmp_path, region=Region.vertebrae)
+        load_images(
+            table,
+            hash_sources(table),
+            fit=Fit.crop,
+            size_px=224,
+            bits=None,
+            cache_dir=tmp_path,
+            region=Region.vertebrae,
+        )
 
 
 def test_a_box_is_followed_through_crop_and_resize(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class Kind:
     Besides the settings, the function of each group takes these arguments and returns:
         model: takes num_outputs, in_channels and size_px; returns a torch.nn.Module from images (B, in_channels,
             size_px, size_px) to outputs (B, num_outputs).
+        channels: takes grey levels from 0 to 255, float32 (B, H, W); returns channels (B, C, H, W) in the same range.
+            Without a function, every channel is the grey level.
         dataset: takes label (a function from TBS to class), needs_tbs and keep (columns to keep); returns the table of
             the cohort, see `dxa_tbs.data.cohort`.
         split: takes the table of the cohort and class_names; returns train, val or test for each row.
@@ -69,6 +71,10 @@ KINDS: dict[str, dict[str, Kind]] = {
             load_weights="dxa_tbs.models.weights:load_initial",
             one_output_per_class=True,
         ),
+    },
+    "channels": {
+        "grey": Kind(schema.GreyChannelsConfig, ""),
+        "texture": Kind(schema.TextureChannelsConfig, "dxa_tbs.models.texture:texture_channels"),
     },
     "approach": {"whole": Kind(schema.WholeNetworkConfig, ""), "head": Kind(schema.HeadConfig, "")},
     "dataset": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,10 +145,30 @@ def _check_micro_batches(config: Config, model: nn.Module) -> None:
 
 
 def _place(model: nn.Module, config: Config, device: torch.device, precision: Precision) -> Normalisation:
-    """Move the network to the device, in the faster memory format there; return the matching normalisation."""
+    """Move the network to the device, in the faster memory format there; return the matching normalisation.
+
+    Raises:
+        Refusal: the channels are not as many as the values of model.input_mean.
+    """
     is_last = is_channels_last(device, precision)
     model.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
-    return build_normalisation(config.model.input_mean, config.model.input_std, device, is_channels_last=is_last)
+    name, settings, to_channels = config.channels.name, own_settings(config.channels), None
+    if kind_of("channels", config.channels).function:
+        to_channels = functools.partial(function_of("channels", config.channels), **settings)
+        num_channels = to_channels(torch.zeros(1, 32, 32, device=device)).shape[1]
+        if num_channels != len(config.model.input_mean):
+            raise Refusal(
+                f"channels={name}: makes {num_channels} channels, and model.input_mean has "
+                f"{len(config.model.input_mean)} values: give one per channel to model.input_mean and input_std"
+            )
+    return build_normalisation(
+        config.model.input_mean,
+        config.model.input_std,
+        device,
+        is_channels_last=is_last,
+        to_channels=to_channels,
+        channels=f"{name} {settings}",
+    )
 
 
 def _checked(precision: Precision, config: Config, model: nn.Module, task: Task, normalise: Normalisation) -> Precision:

@@ -101,6 +101,7 @@ _EVERYWHERE = {
     "labels.degraded_max_tbs": 1.2,
     "preprocessing.fit": "crop",
     "preprocessing.size_px": 224,
+    "channels.name": "grey",
     "split.name": "table1",
     **{f"split.{split}.{name}": TABLE_I[split][f"{name}_original"] for split in TABLE_I for name in CLASSES},
     "augmentation.name": "paper",

@@ -47,6 +47,7 @@ ADDED_SINCE = (
     Added("trainer.watched", "all", since=2),
     Added("evaluation.shown_errors", 4, since=2),
     Added("preprocessing.size_px", 224, since=3),
+    Added("channels", {"name": "grey"}, since=3),
 )
 
 

@@ -21,6 +21,7 @@ BATCHES_AHEAD = 2  # batches that the host may be ahead of the device
 EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 64}  # affects only speed and memory: no gradients, no batch statistics
 
 ToInput = Callable[[torch.Tensor], torch.Tensor]
+ToChannels = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,34 @@ class Samples:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Converts grey levels to the input of a network, in each channel: grey x scale + shift.
+    """Converts grey levels to the input of a network, in each channel: level x scale + shift.
 
     Attributes:
-        scale_C, shift_C: float32 (3,), on the device of the images.
+        scale_C, shift_C: float32 (C,), on the device of the images.
         is_channels_last: the memory format of the input.
+        to_channels: converts grey levels, float32 (B, H, W), to the levels of each channel, (B, C, H, W); None: all
+            are the grey level.
+        channels: names this conversion and its settings.
     """
 
     scale_C: torch.Tensor
     shift_C: torch.Tensor
     is_channels_last: bool = True
+    to_channels: ToChannels | None = None
+    channels: str = "grey"
 
     @property
     def is_grey(self) -> bool:
         """Whether all channels of the input are equal."""
-        return all(bool((values == values[0]).all()) for values in (self.scale_C, self.shift_C))
+        return self.to_channels is None and all(
+            bool((values == values[0]).all()) for values in (self.scale_C, self.shift_C)
+        )
 
     def to_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
-        """Return the input with three channels, each normalised from the grey level, float32 (B, 3, H, W)."""
+        """Return the normalised channels of images, float32 (B, C, H, W)."""
+        if self.to_channels is not None:
+            levels = self.to_channels(pixels_BHW.float()) * self.scale_C.view(-1, 1, 1) + self.shift_C.view(-1, 1, 1)
+            return levels.contiguous(memory_format=torch.channels_last) if self.is_channels_last else levels
         return self._normalised(pixels_BHW, self.scale_C, self.shift_C)
 
     def to_grey_input(self, pixels_BHW: torch.Tensor) -> torch.Tensor:
@@ -103,11 +114,18 @@ class Normalisation:
 
 
 def build_normalisation(
-    mean: Sequence[float], std: Sequence[float], device: torch.device, *, is_channels_last: bool = True
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    *,
+    is_channels_last: bool = True,
+    to_channels: ToChannels | None = None,
+    channels: str = "grey",
 ) -> Normalisation:
-    """Return the normalisation (grey / 255 - mean) / std of each channel."""
+    """Return the normalisation (level / 255 - mean) / std of each channel."""
     std_C = torch.tensor(std, device=device)
-    return Normalisation(1 / (255 * std_C), -torch.tensor(mean, device=device) / std_C, is_channels_last)
+    shift_C = -torch.tensor(mean, device=device) / std_C
+    return Normalisation(1 / (255 * std_C), shift_C, is_channels_last, to_channels, channels)
 
 
 @torch.inference_mode()

@@ -142,6 +142,9 @@ def _recipe(
     return {
         "images": list(sha256),
         "stem": weights.hexdigest(),
-        "normalisation": [normalise.scale_C.tolist(), normalise.shift_C.tolist()],
+        "normalisation": [
+            *(normalise.scale_C.tolist(), normalise.shift_C.tolist()),
+            *([] if normalise.to_channels is None else [normalise.channels]),
+        ],
         "computed_by": [torch.__version__, normalise.scale_C.device.type, precision.value],
     }

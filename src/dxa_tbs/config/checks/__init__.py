@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from dxa_tbs.config.checks.augmentation import augmentation_problems
 from dxa_tbs.config.checks.data import dataset_problems, split_problems
+from dxa_tbs.config.checks.input import input_problems
 from dxa_tbs.config.checks.model import model_problems
 from dxa_tbs.config.checks.ranges import not_finite
 from dxa_tbs.config.checks.training import training_problems
@@ -47,6 +48,7 @@ def check_names(names: Mapping[str, str | None], choices: Mapping[str, str]) -> 
 
 def _problems(config: Config) -> Iterator[str]:
     yield from not_finite(dataclasses.asdict(config))
+    yield from input_problems(config)
     yield from model_problems(config)
     yield from training_problems(config)
     yield from dataset_problems(config)

@@ -1,4 +1,4 @@
-"""Checks of the sections dataset, labels, preprocessing and split."""
+"""Checks of the sections dataset, labels and split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ RESERVED = {  # columns of the cohort, of a run's files and of the report's tabl
     *("dataset", "run", "patients", "images", "degraded"),
 }
 CLASSES = ("normal", "degraded")
-MIN_SIZE_PX, MAX_SIZE_PX = 32, 2048
 
 
 def dataset_problems(config: Config) -> Iterator[str]:
@@ -38,7 +37,6 @@ def dataset_problems(config: Config) -> Iterator[str]:
     by_name = isinstance(dataset, FolderConfig) or getattr(dataset, "label_from", None) is LabelSource.label
     if labels.rule is LabelRule.extremes and by_name:
         yield "labels.rule=extremes: needs the TBS of every image: use dataset=table with a tbs column"
-    yield from outside("preprocessing.size_px", config.preprocessing.size_px, MIN_SIZE_PX, MAX_SIZE_PX)
     if labels.permuted_seed is not None:
         yield from outside("labels.permuted_seed", labels.permuted_seed, 0, MAX_SEED)
     named = [name.lower() for name in dataset.subgroups]

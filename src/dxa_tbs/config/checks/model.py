@@ -22,8 +22,8 @@ def model_problems(config: Config) -> Iterator[str]:
     if isinstance(model, PretrainedConfig) and approach.name == "adhoc":
         yield f"model={model.name}: is an ImageNet network: use approach=full or approach=head"
     for key in ("input_mean", "input_std"):
-        if len(getattr(model, key)) != 3:
-            yield f"model.{key}={getattr(model, key)}: needs three values, one per channel"
+        if len(getattr(model, key)) != max(1, len(model.input_mean)):
+            yield f"model.{key}={getattr(model, key)}: needs as many values as model.input_mean, one per channel"
     if min(model.input_std) <= 0:
         yield f"model.input_std={model.input_std}: must be above 0, because each channel is divided by it"
     if not kind_of("model", model).load_weights and model.weights != "none":

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from dxa_tbs.config.schema.augmentation import (
     AugmentationConfig,
 )
+from dxa_tbs.config.schema.channels import ChannelsConfig, GreyChannelsConfig, TextureChannelsConfig
 from dxa_tbs.config.schema.data import (
     ClassCounts,
     DatasetConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "ApproachConfig",
     "AugmentationConfig",
     "BinaryTaskConfig",
+    "ChannelsConfig",
     "ClassCounts",
     "Config",
     "CrossEntropyConfig",
@@ -60,6 +62,7 @@ __all__ = [
     "FileSplitConfig",
     "FilesConfig",
     "FolderConfig",
+    "GreyChannelsConfig",
     "HeadConfig",
     "KFoldSplitConfig",
     "LabelsConfig",
@@ -75,6 +78,7 @@ __all__ = [
     "Table1SplitConfig",
     "TableConfig",
     "TaskConfig",
+    "TextureChannelsConfig",
     "TrainerConfig",
     "WholeNetworkConfig",
     "conf_dir",
@@ -104,6 +108,7 @@ class Config:
     optimizer: OptimizerConfig = MISSING
     labels: LabelsConfig = MISSING
     preprocessing: PreprocessingConfig = MISSING
+    channels: ChannelsConfig = MISSING
     trainer: TrainerConfig = MISSING
     evaluation: EvaluationConfig = MISSING
 
