@@ -44,7 +44,7 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
-            "model=modle4: no such option: did you mean model4?; options: alexnet, densenet121, model1,",
+            "model=modle4: no such option: did you mean model4?; options: alexnet, custom, densenet121, model1,",
         ),
         (
             ["approach=full", "model=model4"],

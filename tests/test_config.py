@@ -38,7 +38,11 @@ NEEDED = {
     "full": ["model=squeezenet"],
     "head": ["model=squeezenet"],
     **{name: ["approach=full"] for name in IMAGENET},
+    "torchvision": ["model.architecture=efficientnet_b0", "approach=full"],
+    "timm": ["model.architecture=convnext_tiny.fb_in1k", "approach=full"],
+    "custom": ["model.factory=my_package.my_module:build"],
 }
+CALLED = {"torchvision": "efficientnet_b0", "timm": "timm_convnext_tiny.fb_in1k"}  # not as the option
 TABLE_II = """model,batch_size,lr,momentum
 model1,24,0.001,0.6
 model2,24,0.0001,0.7
@@ -69,7 +73,7 @@ def test_every_option_composes_and_passes_the_checks(group: str, option: str) ->
     config = composed(f"{group}={option}", *NEEDED.get(option, []))
     check_config(config)
     if group != "experiment":
-        assert getattr(config, group).name == option
+        assert getattr(config, group).name == CALLED.get(option, option)
 
 
 @pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
@@ -106,13 +110,28 @@ def test_the_papers_settings_yield_to_the_command_line() -> None:
     assert composed("model=model1", "optimizer.lr=0.5", "trainer.batch_size=7").optimizer.lr == 0.5
 
 
+@pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])
+def test_a_network_derived_in_a_file_of_ones_own_keeps_the_papers_settings(row: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    text = f"defaults: [{row['model']}, _self_]\nname: wide\nfc_widths: [70]\n"
+    (tmp_path / "model/wide.yaml").write_text(text)
+    found = f"hydra.searchpath=[file://{tmp_path.as_posix()}]"
+    config = composed(found, "model=wide")
+    assert (config.model.name, config.model.fc_widths) == ("wide", [70])  # type: ignore[attr-defined]
+    assert config.trainer.batch_size == int(row["batch_size"])
+    optimizer = {"name": "sgd", "lr": float(row["lr"]), "momentum": float(row["momentum"]), "weight_decay": 0.0}
+    assert vars(config.optimizer) == optimizer
+    assert not is_papers_experiment("adhoc", to_plain(config)["model"])
+
+
 @pytest.mark.parametrize("model", options("model"))
 def test_sgds_learning_rate_does_not_leak_into_adamw_but_the_batch_size_stays(model: str) -> None:
     own = OmegaConf.load(conf_dir() / "optimizer/adamw.yaml")
-    config = composed(f"model={model}", "optimizer=adamw")
+    needed = NEEDED.get(model, [])
+    config = composed(f"model={model}", "optimizer=adamw", *needed)
     assert config.optimizer.lr == own.lr
     assert not hasattr(config.optimizer, "momentum")
-    assert config.trainer.batch_size == composed(f"model={model}").trainer.batch_size
+    assert config.trainer.batch_size == composed(f"model={model}", *needed).trainer.batch_size
 
 
 @pytest.mark.parametrize("recipe", options("recipe"))

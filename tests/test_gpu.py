@@ -23,8 +23,9 @@ from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
 from dxa_tbs.pipeline.train import new_network, prepare_step, train
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory
+from dxa_tbs.training.modes import enter_training
 from dxa_tbs.training.precision import AMPERE, compute_exactly
-from dxa_tbs.training.step import Step, build_optimizer, build_step, enter_training
+from dxa_tbs.training.step import Step, build_optimizer, build_step
 from dxa_tbs.training.step_check import disagreement
 
 ADHOC = [f"model{number}" for number in (1, 2, 3, 4)]

@@ -57,8 +57,8 @@ def import_named(path: str, *, key: str) -> Callable[..., Any]:
         found: Callable[..., Any] = pkgutil.resolve_name(path)
     except (Exception, SystemExit) as error:  # the module is the user's: importing it can raise anything
         raise Refusal(
-            f"{key}={path}: cannot be imported ({_describe(error)}): correct it, start the command in the folder that "
-            "contains the package, or install the package"
+            f"{key}={path}: cannot be imported ({describe_error(error)}): correct it, start the command in the folder "
+            "that contains the package, or install the package"
         ) from None
     if not callable(found):
         raise Refusal(f"{key}={path}: is not a function or class: name one")
@@ -84,7 +84,7 @@ def require_named_again(of_run: Mapping[str, str], given: Mapping[str, str], *, 
     """Check that the user names the code that a finished run was made with.
 
     Args:
-        of_run: the import paths in the settings of the run.
+        of_run: the import paths in the settings of the run, by the keys or arguments that name them.
         given: those that the user named, by the same keys.
 
     Raises:
@@ -92,9 +92,10 @@ def require_named_again(of_run: Mapping[str, str], given: Mapping[str, str], *, 
     """
     for key, path in of_run.items():
         if key not in given:
+            option = f"{key.split('.')[0]}=custom " if "." in key else ""
             raise Refusal(
                 f"{run} needs code of yours, which is not imported because a run names it: if you trust it, give "
-                f"{key}={path}"
+                f"{option}{key}={path}"
             )
         if given[key] != path:
             raise Refusal(f"{key}={given[key]}: the run was made with {path}: give that")
@@ -117,7 +118,7 @@ def _own_files(named: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
             yield key, file
 
 
-def _describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return the type and text of an error, with the line of the user's code that raised it."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -132,6 +132,8 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
         causes.append(cause)
     text = "\n".join(str(cause) for cause in causes)
     if unknown := re.search(r"Could not override '([^']+)'", text):
+        if unknown[1].split(".")[1:2] == ["settings"]:
+            return f"{unknown[1]}: write +{unknown[1]}=<value>: the + adds an argument of your function"
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -37,8 +39,12 @@ class Kind:
         task: takes loss; returns a `dxa_tbs.tasks.task.Task`.
 
     Attributes:
-        load_weights: for a model that can load weights: takes the network, the setting `weights` and the model's own
-            settings, loads the weights and returns the SHA-256 of their file.
+        load_weights: for a model that can load weights: takes the network, the setting `weights`, input_mean, input_std
+            and the model's own settings, loads the weights and returns the SHA-256 of their file.
+        weights_names: for such a model: a regular expression of the weights that are known by a name, beside none. All
+            others are paths.
+        naming: of a model that does not have the name of its option: its name in terms of its settings, such as
+            timm_{architecture}; {name} is any name.
         write_results: for a task: writes its metrics and figures into the run folder, see `pipeline.results`.
         one_output_per_class: for a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
         needs_classes: of a loss: whether its targets must be numbers of classes, not values.
@@ -47,6 +53,8 @@ class Kind:
     schema: type
     function: str
     load_weights: str | None = None
+    weights_names: str = "imagenet"
+    naming: str | None = None
     write_results: str | None = None
     one_output_per_class: bool = False
     needs_classes: bool = False
@@ -71,6 +79,23 @@ KINDS: dict[str, dict[str, Kind]] = {
             load_weights="dxa_tbs.models.weights:load_initial",
             one_output_per_class=True,
         ),
+        "torchvision": Kind(
+            schema.TorchvisionConfig,
+            "dxa_tbs.models.torchvision_networks:build_torchvision",
+            load_weights="dxa_tbs.models.torchvision_networks:load_torchvision",
+            weights_names=r"imagenet|[A-Z][A-Z0-9_]*",
+            naming="{architecture}",
+            one_output_per_class=True,
+        ),
+        "timm": Kind(
+            schema.TimmConfig,
+            "dxa_tbs.models.timm_networks:build_timm",
+            load_weights="dxa_tbs.models.timm_networks:load_timm",
+            weights_names="pretrained",
+            naming="timm_{architecture}",
+            one_output_per_class=True,
+        ),
+        "custom": Kind(schema.CustomConfig, "dxa_tbs.models.own:build_own", naming="{name}"),
     },
     "channels": {
         "grey": Kind(schema.GreyChannelsConfig, ""),
@@ -127,6 +152,13 @@ def register_schemas() -> None:
 def kind_of(group: str, section: object) -> Kind:
     """Return the kind of a section of the configuration."""
     return next(kind for kind in KINDS[group].values() if kind.schema is type(section))
+
+
+def weights_file(model: schema.ModelConfig) -> Path | None:
+    """Return the path of the file of initial weights that the user names; None if they give a name or none at all."""
+    kind = kind_of("model", model)
+    is_name = kind.load_weights is None or re.fullmatch(f"none|{kind.weights_names}", model.weights)
+    return None if is_name else Path(model.weights)
 
 
 def function_of(group: str, section: object) -> Callable[..., Any]:

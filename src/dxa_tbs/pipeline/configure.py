@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from dxa_tbs.config.checks import check_config, check_names
-from dxa_tbs.config.compose import load_config, take_over_training
+from dxa_tbs.config.compose import load_config, names_itself, take_over_training
 from dxa_tbs.config.schema import Config
 from dxa_tbs.runs.folder import require_finished
 from dxa_tbs.runs.identity import read_config
@@ -27,7 +27,8 @@ def configure(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[s
     Raises:
         Refusal: a setting cannot be used, or the run to be evaluated is not finished or damaged.
     """
-    check_names({group: OmegaConf.select(cfg, f"{group}.name") for group in NAMED_GROUPS}, choices)
+    names = {group: OmegaConf.select(cfg, f"{group}.name") for group in NAMED_GROUPS if not names_itself(cfg, group)}
+    check_names(names, choices)
     if cfg.evaluate is not None:
         from dxa_tbs.verification import seal  # imports numpy, which is slow and not needed to refuse a setting
 

@@ -17,16 +17,15 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.config.compose import to_plain
-from dxa_tbs.config.kinds import kind_of
+from dxa_tbs.config.kinds import weights_file
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.split import SPLITS
-from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.own_code import code_sha256, named_code
 from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.environment import describe_software, utc_now
-from dxa_tbs.pipeline.evaluate import check_new_to, load_trained
+from dxa_tbs.pipeline.evaluate import check_new_to, load_trained, require_same_code
 from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
@@ -123,9 +122,8 @@ def _weights_sha256(config: Config) -> str | None:
         source = Path(config.evaluate)
         seal.require_intact(source, with_weights=True)
         return str(read_environment(source)["weights"]["sha256"])
-    if kind_of("model", config.model).load_weights and config.model.weights not in ("imagenet", "none"):
-        return sha256_of_file(Path(config.model.weights))
-    return None
+    file = weights_file(config.model)
+    return None if file is None else sha256_of_file(file)
 
 
 def _code_sha256(config: Config) -> dict[str, str]:
@@ -137,14 +135,8 @@ def _code_sha256(config: Config) -> dict[str, str]:
     named = named_code(to_plain(config))
     if config.evaluate is None:
         return code_sha256(named)
-    hashes = code_sha256({key: path for key, path in named.items() if key.startswith("model.")})
-    before = read_metrics(Path(config.evaluate)).get("code_sha256", {})
-    for key, sha256 in hashes.items():
-        if sha256 != before.get(key):
-            raise Refusal(
-                f"{key}={named[key]}: its code has changed since the run was trained: restore it, or train again"
-            )
-    return hashes
+    of_network = {key: path for key, path in named.items() if key.startswith("model.")}
+    return require_same_code(Path(config.evaluate), of_network)
 
 
 def _train_and_test(job: _Job) -> None:

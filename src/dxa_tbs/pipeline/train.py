@@ -13,10 +13,11 @@ import pandas as pd
 from torch import nn
 
 from dxa_tbs.config.choices import Precision, TestEpoch, Watched
+from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.kinds import function_of
 from dxa_tbs.config.schema import Config, HeadConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models.inspection import trains_batchnorm
+from dxa_tbs.own_code import FACTORY, named_code
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
 from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
@@ -26,8 +27,9 @@ from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
+from dxa_tbs.training.modes import enter_training, trains_batchnorm
 from dxa_tbs.training.process import set_up_process
-from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_if_possible
+from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, record_if_possible
 from dxa_tbs.training.timing import ten_epochs
 
 log = logging.getLogger("dxa_tbs.experiment")
@@ -136,7 +138,9 @@ def prepare_step(network: Network, learner: Learner, training: Samples, config: 
     """Return the training step, recorded as CUDA graphs on a GPU."""
     trainer = config.trainer
     settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
+    is_own = any(key.endswith(FACTORY) for key in named_code(to_plain(config)))  # a graph would repeat its decisions
     is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler needs the host
+    is_recorded = is_recorded and not is_own
     optimizer = function_of("optimizer", config.optimizer)
     with refusing_for_memory(too_little_memory(learner.model, config)):
         step = build_step(

@@ -160,7 +160,7 @@ def is_papers_experiment(approach: str, model: dict[str, Any]) -> bool:
     if not any(table.approach == approach and name in table.rows for table in RESULTS):
         return False
     if name not in TABLE_II:
-        return bool(model.get("architecture") == name)
+        return model.get("architecture") == name and "backbone_dropout" in model  # not of another library
     return (tuple(model.get("filters", ())), tuple(model.get("fc_widths", ()))) == (
         TABLE_II[name].filters,
         TABLE_II[name].fc_widths,

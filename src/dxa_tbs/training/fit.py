@@ -17,7 +17,8 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import Samples, ToInput, predict_outputs
 from dxa_tbs.training.device import synchronise
-from dxa_tbs.training.step import Loss, Step, enter_training
+from dxa_tbs.training.modes import enter_training
+from dxa_tbs.training.step import Loss, Step
 
 State = dict[str, torch.Tensor]
 

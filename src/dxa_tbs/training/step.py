@@ -64,14 +64,6 @@ def is_fused(device: torch.device) -> bool | None:
     return True if device.type == "cpu" else None
 
 
-def enter_training(model: nn.Module, *, moves_frozen_bn: bool) -> None:
-    """Switch to training mode; BatchNorm layers with frozen weights update their statistics only on request."""
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad and not moves_frozen_bn:
-            module.eval()
-
-
 def build_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -30,9 +30,12 @@ from dxa_tbs.config.schema.data import (
 from dxa_tbs.config.schema.model import (
     AdhocConfig,
     ApproachConfig,
+    CustomConfig,
     HeadConfig,
     ModelConfig,
     PretrainedConfig,
+    TimmConfig,
+    TorchvisionConfig,
     WholeNetworkConfig,
 )
 from dxa_tbs.config.schema.training import (
@@ -56,6 +59,7 @@ __all__ = [
     "ClassCounts",
     "Config",
     "CrossEntropyConfig",
+    "CustomConfig",
     "DatasetConfig",
     "EvaluationConfig",
     "ExternalSplitConfig",
@@ -79,6 +83,8 @@ __all__ = [
     "TableConfig",
     "TaskConfig",
     "TextureChannelsConfig",
+    "TimmConfig",
+    "TorchvisionConfig",
     "TrainerConfig",
     "WholeNetworkConfig",
     "conf_dir",

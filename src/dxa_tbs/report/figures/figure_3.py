@@ -35,7 +35,8 @@ def draw_figure_3(path: Path, study: Study) -> None:
 
 def _draw_network(axes: Axes, layers: pd.DataFrame) -> None:
     """Draw a box for each layer that changes the shape, from left to right, with its name and output shape."""
-    shown = layers[layers["kind"].isin(["Conv2d", "MaxPool2d", "Flatten", "Linear"])]
+    is_drawn = layers["kind"].isin(["Conv2d", "MaxPool2d", "Flatten", "Linear"]) & (layers["output_shape"] != "")
+    shown = layers[is_drawn]
     left = 0.0
     for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *shown.to_dict("records")]:
         sizes = [int(size) for size in str(layer["output_shape"]).split("x")]
