@@ -28,7 +28,10 @@ from dxa_tbs.report.patients import RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
 from dxa_tbs.runs.records import SPLIT_COLUMNS
 
-GROUPS = ("task", "loss", "model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+GROUPS = (
+    *("task", "loss", "model", "approach", "dataset", "split", "augmentation"),
+    *("sampling", "optimizer", "schedule", "experiment"),
+)
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
 NEEDED = {
     "phantom_text": ["split=stratified"],
@@ -66,7 +69,9 @@ def options(group: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
 def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
-    config = composed(f"{group}={option}", *NEEDED.get(option, []))
+    own_code = [f"{group}.factory=own:build"] * (option == "custom")
+    rate = ["optimizer.lr=0.1"] * (group == "optimizer")
+    config = composed(f"{group}={option}", *NEEDED.get(option, []), *own_code, *rate)
     check_config(config)
     if group != "experiment":
         assert getattr(config, group).name == option

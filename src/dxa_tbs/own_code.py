@@ -6,6 +6,7 @@ a file of weights names it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import pkgutil
@@ -65,6 +66,22 @@ def import_named(path: str, *, key: str) -> Callable[..., Any]:
     return found
 
 
+@contextlib.contextmanager
+def refusing_failures(path: str, *, key: str) -> Iterator[None]:
+    """Turn any error of the user's code within the block into a one-line refusal.
+
+    Args:
+        path: package.module:function, which the block calls.
+        key: the setting that names it.
+    """
+    try:
+        yield
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:
+        raise Refusal(f"{key}={path}: fails ({_describe(error)}): correct it") from None
+
+
 def code_sha256(named: Mapping[str, str]) -> dict[str, str]:
     """Return the SHA-256 of the file that defines each named function, by the same keys.
 
@@ -121,5 +138,6 @@ def _describe(error: BaseException) -> str:
     """Return the type and text of an error, with the line of the user's code that raised it."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = isinstance(error, ImportError | AttributeError) or "importlib" in last.filename
+    is_ours = isinstance(error, ImportError) or "importlib" in last.filename
+    is_ours |= Path(last.filename).is_relative_to(Path(__file__).parent) or last.filename == pkgutil.__file__
     return " ".join(text.split()) + ("" if is_ours else f", {Path(last.filename).name}, line {last.lineno}")

@@ -167,7 +167,10 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
     """
     given = dict(text.lstrip("+~").split("=", 1) for text in overrides if "=" in text)
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
-    decided = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
+    decided = (
+        *("seed", "task", "loss", "model", "approach", "augmentation", "preprocessing"),
+        *("sampling", "optimizer", "schedule", "trainer"),
+    )
     of_network = named_code({"model": trained["model"]})
     require_named_again(of_network, given, run=cfg.evaluate)
     for key in sorted(typed - {"trainer.device"} - of_network.keys()):

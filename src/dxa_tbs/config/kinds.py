@@ -1,8 +1,8 @@
 """The kinds of each part of the configuration, and the function that receives the settings of each kind.
 
 A kind is a schema and a function. The settings that the schema adds to its base class are keyword arguments of the
-function. To add a network, dataset, split, optimizer, task or loss, write one file with both and call `register_kind`.
-Functions are given by name, `package.module:function`, because this room imports no other room.
+function. To add a network, dataset, split, sampling, optimizer, schedule, task or loss, write one file with both and
+call `register_kind`. Functions are given by name, `package.module:function`, because this room imports no other room.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ class Kind:
             the cohort, see `dxa_tbs.data.cohort`.
         split: takes the table of the cohort and class_names; returns train, val or test for each row.
         optimizer: takes the parameters; returns a torch.optim.Optimizer.
-        loss: takes outputs (B, K) and targets (B,); returns their mean loss.
+        schedule: takes the optimizer and epochs (how many at most); returns a function of the watched loss, called
+            after each epoch, that sets the learning rates of the next one.
+        sampling: takes the training images' targets (N,) and seed; returns an iterator over the order of each epoch,
+            int64 (N,): numbers of images in targets.
+        loss: takes outputs (B, K) and targets (B,); returns their mean loss. If it has an argument class_counts, it is
+            given the number of training images of each class, or None before the training images are known.
         task: takes loss; returns a `dxa_tbs.tasks.task.Task`.
 
     Attributes:
@@ -38,7 +43,7 @@ class Kind:
             settings, loads the weights and returns the SHA-256 of their file.
         write_results: for a task: writes its metrics and figures into the run folder, see `pipeline.results`.
         one_output_per_class: for a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
-        needs_classes: of a loss: whether its targets must be numbers of classes, not values.
+        needs_classes: of a loss or a sampling: whether targets must be numbers of classes, not values.
     """
 
     schema: type
@@ -58,7 +63,10 @@ KINDS: dict[str, dict[str, Kind]] = {
         )
     },
     "loss": {
-        "cross_entropy": Kind(schema.CrossEntropyConfig, "dxa_tbs.tasks.losses:cross_entropy", needs_classes=True)
+        "cross_entropy": Kind(schema.CrossEntropyConfig, "dxa_tbs.tasks.losses:cross_entropy", needs_classes=True),
+        "weighted": Kind(schema.WeightedConfig, "dxa_tbs.tasks.losses.weighted:weighted", needs_classes=True),
+        "focal": Kind(schema.FocalConfig, "dxa_tbs.tasks.losses.focal:focal", needs_classes=True),
+        "custom": Kind(schema.CustomLossConfig, "dxa_tbs.tasks.losses.custom:custom_loss"),
     },
     "model": {
         "adhoc": Kind(schema.AdhocConfig, "dxa_tbs.models.adhoc:build_adhoc"),
@@ -85,6 +93,17 @@ KINDS: dict[str, dict[str, Kind]] = {
     "optimizer": {
         "sgd": Kind(schema.SgdConfig, "torch.optim:SGD"),
         "adamw": Kind(schema.AdamWConfig, "torch.optim:AdamW"),
+        "custom": Kind(schema.CustomOptimizerConfig, "dxa_tbs.training.custom:custom_optimizer"),
+    },
+    "schedule": {
+        "constant": Kind(schema.ConstantConfig, "dxa_tbs.training.schedules:constant"),
+        "cosine": Kind(schema.CosineConfig, "dxa_tbs.training.schedules:cosine"),
+        "plateau": Kind(schema.PlateauConfig, "dxa_tbs.training.schedules:plateau"),
+        "custom": Kind(schema.CustomScheduleConfig, "dxa_tbs.training.custom:custom_schedule"),
+    },
+    "sampling": {
+        "shuffle": Kind(schema.ShuffleConfig, "dxa_tbs.training.sampling:shuffle"),
+        "balanced": Kind(schema.BalancedSamplingConfig, "dxa_tbs.training.sampling:balanced", needs_classes=True),
     },
 }
 

@@ -17,6 +17,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.models.adhoc import INPUT_PX
 from dxa_tbs.models.inspection import count_parameters, describe_layers, trains_batchnorm
 from dxa_tbs.models.pretrained import freeze_backbone
+from dxa_tbs.pipeline.rehearsal import rehearse
 from dxa_tbs.pipeline.task import build_task
 from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.tasks.task import Task
@@ -80,10 +81,13 @@ def build_network(
         trained: model.pt of a finished run; None: initial weights, as configured in `model`.
 
     Raises:
-        Refusal: the weights are not available, the GPU has too little memory, or micro-batches would not be exact.
+        Refusal: the weights are not available, the GPU has too little memory, micro-batches would not be exact, or code
+            of the user's own that the training needs does not work.
     """
     task, kind = build_task(config), kind_of("model", config.model)
     num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
+    if trained is None:
+        rehearse(config, task, num_outputs=num_outputs, device=device)
     model: nn.Module = function_of("model", config.model)(num_outputs=num_outputs, **own_settings(config.model))
     weights: dict[str, Any] = {"initial": config.model.weights if kind.load_weights else None}
     is_initialised_as_configured = weights["initial"] != "none"

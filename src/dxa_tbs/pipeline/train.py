@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from dxa_tbs.config.choices import Precision, TestEpoch, Watched
-from dxa_tbs.config.kinds import function_of
-from dxa_tbs.config.schema import Config, HeadConfig
+from dxa_tbs.config.kinds import function_of, own_settings
+from dxa_tbs.config.schema import Config, ConstantConfig, HeadConfig
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.inspection import trains_batchnorm
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
 from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
 from dxa_tbs.pipeline.prepare import ImageSet
+from dxa_tbs.pipeline.rehearsal import build_schedule, optimizer_settings
+from dxa_tbs.pipeline.task import with_class_counts
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.training.averaging import with_average
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
 from dxa_tbs.training.process import set_up_process
-from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_if_possible
+from dxa_tbs.training.step import (
+    Step,
+    batch_sizes,
+    build_optimizer,
+    build_step,
+    can_be_recorded,
+    enter_training,
+    record_if_possible,
+)
 from dxa_tbs.training.timing import ten_epochs
 
 log = logging.getLogger("dxa_tbs.experiment")
@@ -85,6 +98,7 @@ def train(
         is_watched = is_val & (is_original | (config.trainer.watched is Watched.all))
         inputs_M, targets = place(learner, inputs), table[network.task.target].to_numpy()
         rows = np.flatnonzero(~is_val), np.flatnonzero(is_watched)
+        network = dataclasses.replace(network, task=with_class_counts(network.task, targets[rows[0]]))
         training, watched = (take_samples(learner, inputs_M, chosen, targets[chosen]) for chosen in rows)
     data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
     with clock.part("compile_s"):
@@ -133,24 +147,40 @@ def new_learner(network: Network, config: Config) -> Learner:
 
 
 def prepare_step(network: Network, learner: Learner, training: Samples, config: Config) -> Step:
-    """Return the training step, recorded as CUDA graphs on a GPU."""
+    """Return the training step, recorded as CUDA graphs on a GPU, with its schedule and the average of the weights."""
     trainer = config.trainer
-    settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
     is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler needs the host
-    optimizer = function_of("optimizer", config.optimizer)
+    is_scheduled = not isinstance(config.schedule, ConstantConfig)
     with refusing_for_memory(too_little_memory(learner.model, config)):
+        optimizer = build_optimizer(
+            learner.model,
+            function_of("optimizer", config.optimizer),
+            is_recorded=is_recorded,
+            is_scheduled=is_scheduled,
+            **optimizer_settings(config),
+        )
         step = build_step(
             learner.model,
-            build_optimizer(learner.model, optimizer, is_recorded=is_recorded, **settings),
+            optimizer,
             loss=network.task.loss,
             to_input=learner.to_input,
             device=learner.device,
             micro_batch_size=trainer.micro_batch_size,
             precision=learner.precision,
+            schedule=build_schedule(optimizer, config),
         )
-        if is_recorded:
+        if is_recorded and not can_be_recorded(optimizer):
+            log.warning(
+                "optimizer=%s: %s has no argument capturable: its step is not recorded as a CUDA graph and is slower",
+                config.optimizer.name,
+                type(optimizer).__name__,
+            )
+        elif is_recorded:
             enter_training(learner.model, moves_frozen_bn=moves_frozen_bn(config.approach))
-            step = record_if_possible(step, learner.model, training, batch_sizes(len(training), trainer.batch_size))
+            sizes, schedule = batch_sizes(len(training), trainer.batch_size), config.schedule.name
+            step = record_if_possible(step, learner.model, training, sizes, schedule=schedule if is_scheduled else None)
+        if trainer.ema_decay is not None:
+            step = with_average(step, learner.model, decay=trainer.ema_decay)
     synchronise(learner.device)
     return step
 
@@ -174,6 +204,7 @@ def _fit(
             watched,
             is_original_N=is_original_N,
             step=step,
+            orders=_orders(training.targets_N, config),
             judge=network.task,
             to_input=learner.to_input,
             batch_size=trainer.batch_size,
@@ -182,11 +213,18 @@ def _fit(
             epochs=trainer.epochs,
             patience=trainer.patience,
             keeps_last=trainer.test_epoch is TestEpoch.last,
-            seed=config.seed,
             on_progress=on_progress,
         )
     learner.model.load_state_dict(fitted.state, strict=False)
     return fitted
+
+
+def _orders(targets_N: torch.Tensor, config: Config) -> Iterator[torch.Tensor]:
+    """Return the order of the training images in each epoch, as configured."""
+    orders: Iterator[torch.Tensor] = function_of("sampling", config.sampling)(
+        targets_N, seed=config.seed, **own_settings(config.sampling)
+    )
+    return orders
 
 
 def too_little_memory(model: nn.Module, config: Config) -> str:

@@ -110,13 +110,16 @@ _EVERYWHERE = {
     "augmentation.min_brightness_change": 0.1,
     "augmentation.max_brightness_change": 0.4,
     "augmentation.interpolation": "bilinear",
+    "sampling.name": "shuffle",
     "optimizer.name": "sgd",
     "optimizer.lr": 1e-4,
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 0.0,
+    "schedule.name": "constant",
     "trainer.batch_size": 24,
     "trainer.test_epoch": "best",
     "trainer.watched": "all",
+    "trainer.ema_decay": None,
     "evaluation.threshold": 0.5,
 }
 _PRETRAINED = {

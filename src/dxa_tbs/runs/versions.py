@@ -46,6 +46,9 @@ ADDED_SINCE = (
     Added("labels.permuted_seed", None, since=2),
     Added("trainer.watched", "all", since=2),
     Added("evaluation.shown_errors", 4, since=2),
+    Added("sampling", {"name": "shuffle"}, since=3),
+    Added("schedule", {"name": "constant"}, since=3),
+    Added("trainer.ema_decay", None, since=3),
 )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from dxa_tbs.config.checks.augmentation import augmentation_problems
 from dxa_tbs.config.checks.data import dataset_problems, split_problems
+from dxa_tbs.config.checks.loss import loss_problems
 from dxa_tbs.config.checks.model import model_problems
 from dxa_tbs.config.checks.ranges import not_finite
+from dxa_tbs.config.checks.schedule import schedule_problems
 from dxa_tbs.config.checks.training import training_problems
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
@@ -49,6 +51,8 @@ def _problems(config: Config) -> Iterator[str]:
     yield from not_finite(dataclasses.asdict(config))
     yield from model_problems(config)
     yield from training_problems(config)
+    yield from loss_problems(config)
+    yield from schedule_problems(config)
     yield from dataset_problems(config)
     yield from split_problems(config)
     yield from augmentation_problems(config)

@@ -26,6 +26,7 @@ from dxa_tbs.config.schema.data import (
     Table1SplitConfig,
     TableConfig,
 )
+from dxa_tbs.config.schema.loss import CrossEntropyConfig, CustomLossConfig, FocalConfig, LossConfig, WeightedConfig
 from dxa_tbs.config.schema.model import (
     AdhocConfig,
     ApproachConfig,
@@ -34,11 +35,18 @@ from dxa_tbs.config.schema.model import (
     PretrainedConfig,
     WholeNetworkConfig,
 )
+from dxa_tbs.config.schema.sampling import BalancedSamplingConfig, SamplingConfig, ShuffleConfig
+from dxa_tbs.config.schema.schedule import (
+    ConstantConfig,
+    CosineConfig,
+    CustomScheduleConfig,
+    PlateauConfig,
+    ScheduleConfig,
+)
 from dxa_tbs.config.schema.training import (
     AdamWConfig,
     BinaryTaskConfig,
-    CrossEntropyConfig,
-    LossConfig,
+    CustomOptimizerConfig,
     OptimizerConfig,
     SgdConfig,
     TaskConfig,
@@ -50,15 +58,22 @@ __all__ = [
     "AdhocConfig",
     "ApproachConfig",
     "AugmentationConfig",
+    "BalancedSamplingConfig",
     "BinaryTaskConfig",
     "ClassCounts",
     "Config",
+    "ConstantConfig",
+    "CosineConfig",
     "CrossEntropyConfig",
+    "CustomLossConfig",
+    "CustomOptimizerConfig",
+    "CustomScheduleConfig",
     "DatasetConfig",
     "EvaluationConfig",
     "ExternalSplitConfig",
     "FileSplitConfig",
     "FilesConfig",
+    "FocalConfig",
     "FolderConfig",
     "HeadConfig",
     "KFoldSplitConfig",
@@ -67,15 +82,20 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "PhantomConfig",
+    "PlateauConfig",
     "PreprocessingConfig",
     "PretrainedConfig",
+    "SamplingConfig",
+    "ScheduleConfig",
     "SgdConfig",
+    "ShuffleConfig",
     "SplitConfig",
     "StratifiedSplitConfig",
     "Table1SplitConfig",
     "TableConfig",
     "TaskConfig",
     "TrainerConfig",
+    "WeightedConfig",
     "WholeNetworkConfig",
     "conf_dir",
 ]
@@ -101,7 +121,9 @@ class Config:
     dataset: DatasetConfig = MISSING
     split: SplitConfig = MISSING
     augmentation: AugmentationConfig = MISSING
+    sampling: SamplingConfig = MISSING
     optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
     labels: LabelsConfig = MISSING
     preprocessing: PreprocessingConfig = MISSING
     trainer: TrainerConfig = MISSING
