@@ -131,6 +131,8 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
     while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
         causes.append(cause)
     text = "\n".join(str(cause) for cause in causes)
+    if own := re.search(r"Could not override '(\w+\.settings)[.']", text):
+        return f"{own[1]}: settings of your own code are added: write +{own[1]}.<name>=<value>, with a plus"
     if unknown := re.search(r"Could not override '([^']+)'", text):
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"

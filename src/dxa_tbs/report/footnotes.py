@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.paper import protocol
@@ -63,15 +64,33 @@ def explain_marks(experiments: Sequence[Experiment]) -> list[str]:
 def departures(experiment: Experiment) -> list[str]:
     """Return the settings of one of the paper's experiments that are not the paper's."""
     settings, found = experiment.first.settings, []
-    named = {"lr": "learning rate", "batch_size": "batch size", "watched": "watched validation images:"}
+    named = {
+        "lr": "learning rate",
+        "batch_size": "batch size",
+        "watched": "watched validation images:",
+        "ema_decay": "averaged weights, decay",
+    }
+    other_options = set()
     for key, papers in protocol(experiment.approach, experiment.model).items():
         section, _, name = key.partition(".")
         ours = settings.get(key)
-        of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # already named
-        if ours != papers and not of_another_option:
-            what = section if name == "name" else named.get(name, name)
-            found.append(f"{what} {Path(str(ours)).name if key == 'model.weights' else ours}")
+        if ours == papers or section in other_options:  # settings of another option have no counterpart
+            continue
+        if name == "name":
+            other_options.add(section)
+            found.append(f"{section} {ours}{_settings_of(section, settings)}")
+        else:
+            found.append(f"{named.get(name, name)} {Path(str(ours)).name if key == 'model.weights' else ours}")
     return found
+
+
+def _settings_of(section: str, settings: Mapping[str, Any]) -> str:
+    """Return the settings of an option that the paper does not have, in brackets."""
+    if section not in ("loss", "schedule") and f"{section}.factory" not in settings:
+        return ""
+    own = [f"{key.partition('.')[2]} {value}" for key, value in settings.items() if key.startswith(f"{section}.")]
+    others = [text for text in own if not text.startswith("name ")]
+    return f" ({', '.join(others)})" if others else ""
 
 
 def notes_of(experiment: Experiment) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dxa_tbs.report.documents import Document, number
 from dxa_tbs.report.experiments import Experiment
@@ -84,13 +85,23 @@ def initialisation(one: Experiment, documents: Documents) -> str:
 
 
 def training(one: Experiment, documents: Documents) -> str:
-    optimizer, trainer = one.first.config["optimizer"], one.first.config["trainer"]
-    settings = ", ".join(f"{key} {value:g}" for key, value in optimizer.items() if key != "name")
+    config, trainer = one.first.config, one.first.config["trainer"]
     patience = f", patience {trainer['patience']}" if trainer["patience"] else ""
+    chosen = [f"{group} {_with_settings(config[group])}" for group in ("loss", "sampling", "schedule")]
+    decay = trainer["ema_decay"]
+    averaged = ["raw weights" if decay is None else f"moving average of the weights, decay {decay:g}"]
     return (
-        f"{optimizer['name']} ({settings}), batches of {trainer['batch_size']}, at most {trainer['epochs']} epochs"
-        f"{patience}; seeds {', '.join(map(str, one.seeds))}"
+        f"{_with_settings(config['optimizer'])}, batches of {trainer['batch_size']}, at most {trainer['epochs']} epochs"
+        f"{patience}; {'; '.join(chosen + averaged)}; seeds {', '.join(map(str, one.seeds))}"
     )
+
+
+def _with_settings(section: Mapping[str, Any]) -> str:
+    """Return the name of an option and, in brackets, its settings: sgd (lr 0.001, momentum 0.9)."""
+    values = {key: value for key, value in section.items() if key != "name" and value not in (None, {})}
+    texts = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()]
+    settings = ", ".join(texts)
+    return str(section["name"]) + (f" ({settings})" if settings else "")
 
 
 def selection(one: Experiment, documents: Documents) -> str:
