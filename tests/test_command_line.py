@@ -220,7 +220,8 @@ def test_help_shows_commands_groups_and_settings(tmp_path: Path) -> None:
     assert done.returncode == 0
     for text in ("python -m dxa_tbs.train -m", "patience: 15"):
         assert text in done.stdout
-    for group in ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment"):
+    groups = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+    for group in (*groups, "sampling", "schedule", "loss", "task"):
         listed = re.search(rf"^{group}: +(.*)$", done.stdout, re.MULTILINE)
         assert listed is not None
         assert set(listed[1].split(", ")) == {path.stem for path in (conf_dir() / group).glob("*.yaml")}

@@ -134,6 +134,8 @@ def test_the_settings_of_a_kind_from_outside_are_part_of_its_identity(images: Pa
         (["model.weights=weights.pt"], r"model\.weights=weights\.pt: tiny is trained from scratch"),
         (["approach=head"], "approach=head: retrains the last layer of an ImageNet network, which tiny is not"),
         (["loss=cross_entropy"], "loss=cross_entropy: needs classes, and task=regression has none"),
+        (["loss=focal"], "loss=focal: needs classes, and task=regression has none"),
+        (["sampling=balanced"], "sampling=balanced: needs classes, and task=regression has none"),
         (["augmentation=paper"], "augmentation=paper: sets the copies of 2 classes, and task=regression has 0"),
         (["task=binary", "loss=cross_entropy"], "task=binary: a label is 2, and its classes are Normal, Degraded"),
     ],

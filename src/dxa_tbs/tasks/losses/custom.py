@@ -65,7 +65,8 @@ def try_loss(loss: Loss, outputs_BK: torch.Tensor, targets_B: torch.Tensor, *, f
         raise Refusal(f"{KEY}={factory}: its loss is {got}: return the mean over images, a tensor without dimensions")
     if not mean.requires_grad:
         raise Refusal(f"{KEY}={factory}: its loss does not depend on the outputs: compute it from them with torch")
-    value, again = float(mean), float(compute(outputs_BK, targets_B))
+    outputs_BK, value = outputs_BK.detach(), float(mean.detach())
+    again = float(compute(outputs_BK, targets_B))
     if value != again and not math.isnan(value):
         raise Refusal(
             f"{KEY}={factory}: its loss is {value:.6g} and then {again:.6g} for the same images: it must depend on "
