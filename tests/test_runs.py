@@ -38,7 +38,12 @@ from dxa_tbs.runs.records import COLUMNS, read_environment, read_history, read_m
 from dxa_tbs.runs.versions import Added, NewerRun, completed_settings, schema_version
 
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
-ADDED_SECTIONS = {"task": {"name": "binary"}, "loss": {"name": "cross_entropy"}}
+ADDED_SECTIONS = {
+    "task": {"name": "binary"},
+    "loss": {"name": "cross_entropy"},
+    "sampling": {"name": "shuffle"},
+    "schedule": {"name": "constant"},
+}
 
 
 def folder(*overrides: str, evaluated_sha256: str | None = None) -> str:
@@ -239,7 +244,7 @@ def test_a_new_run_states_the_version_of_its_settings_which_is_no_setting(tmp_pa
 def test_a_value_that_an_unversioned_run_has_stays() -> None:
     """Development versions after 0.1.0 had trainer.watched before config.yaml stated a version."""
     for stored, now in (({"watched": "originals"}, {"watched": "originals"}), ({}, {"watched": "all"})):
-        assert completed_settings({"trainer": stored}) == {"trainer": now, **ADDED_SECTIONS}
+        assert completed_settings({"trainer": stored}) == {"trainer": {**now, "ema_decay": None}, **ADDED_SECTIONS}
 
 
 def test_a_setting_that_a_run_should_have_is_not_filled_in(tmp_path: Path) -> None:
