@@ -134,12 +134,17 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
+        if re.fullmatch(r"augmentation\.operations\.\d+\.\w+", unknown[1]):
+            return (
+                f"{unknown[1]}: the entry does not hold it: to add a setting of its operation, write +{unknown[1]}=..."
+            )
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]}: has several values: add -m to run them all, or quote one value that contains commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
         if "is not a ListConfig" in str(causes[-1]):
-            return f"{wrong[1]}: must be a list, such as [0.5,0.5,0.5]"
+            example = "[{name:flip}]" if wrong[1].startswith("augmentation.operations=") else "[0.5,0.5,0.5]"
+            return f"{wrong[1]}: must be a list, such as {example}"
         return f"{wrong[1]}: {_first_line(causes[-1])}"
     if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
         mark = causes[-1].problem_mark
@@ -194,7 +199,8 @@ def _file_of(config: str, folders: Sequence[Path]) -> str:
 
 
 def _groups() -> list[str]:
-    return [*KINDS, "augmentation", "recipe", "experiment"]
+    sections = typing.get_type_hints(Config)
+    return [*(group for group in KINDS if group in sections), "augmentation", "recipe", "experiment"]
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:

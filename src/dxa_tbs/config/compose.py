@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from dxa_tbs.config.kinds import KINDS, register_schemas
+from dxa_tbs.config.operations import completed_operations
 from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.own_code import named_code, require_named_again
@@ -24,7 +25,8 @@ def load_config(cfg: DictConfig) -> Config:
     """Return the composed configuration as plain dataclasses.
 
     Raises:
-        Refusal: a key is not in the schema (Hydra adds +key=value silently), or a value is not set.
+        Refusal: a key is not in the schema (Hydra adds +key=value silently), a value is not set, or an operation of the
+            augmentation is unknown or has a wrong setting.
     """
     if unknown := list(_unknown_keys(cfg)):
         raise Refusal(f"{unknown[0]} is not a setting: drop it (+key=value adds a key, and no key can be added)")
@@ -35,6 +37,7 @@ def load_config(cfg: DictConfig) -> Config:
     if missing:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
     assert isinstance(config, Config)
+    config.augmentation.operations = completed_operations(config.augmentation.operations)
     return config
 
 
@@ -129,6 +132,7 @@ def default_settings(choices: Mapping[str, str], overrides: Sequence[str] = ()) 
     cfg = compose("config", overrides=typed)
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)
+    plain["augmentation"]["operations"] = completed_operations(plain["augmentation"]["operations"])
     return {str(key): value for key, value in plain.items()}
 
 

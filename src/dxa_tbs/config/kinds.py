@@ -32,6 +32,7 @@ class Kind:
         optimizer: takes the parameters; returns a torch.optim.Optimizer.
         loss: takes outputs (B, K) and targets (B,); returns their mean loss.
         task: takes loss; returns a `dxa_tbs.tasks.task.Task`.
+        operation: takes image, uint8 (H, W), and rng, a np.random.Generator; returns the changed image, uint8 (H, W).
 
     Attributes:
         load_weights: for a model that can load weights: takes the network, the setting `weights` and the model's own
@@ -39,6 +40,7 @@ class Kind:
         write_results: for a task: writes its metrics and figures into the run folder, see `pipeline.results`.
         one_output_per_class: for a model: whether it has two outputs (softmax) for two classes, not one (sigmoid).
         needs_classes: of a loss: whether its targets must be numbers of classes, not values.
+        alters_texture: of an operation: whether it interpolates, smooths or adds noise.
     """
 
     schema: type
@@ -47,6 +49,7 @@ class Kind:
     write_results: str | None = None
     one_output_per_class: bool = False
     needs_classes: bool = False
+    alters_texture: bool = False
 
 
 KINDS: dict[str, dict[str, Kind]] = {
@@ -85,6 +88,16 @@ KINDS: dict[str, dict[str, Kind]] = {
     "optimizer": {
         "sgd": Kind(schema.SgdConfig, "torch.optim:SGD"),
         "adamw": Kind(schema.AdamWConfig, "torch.optim:AdamW"),
+    },
+    "operation": {  # of an augmentation; the entries of augmentation.operations name them
+        "flip": Kind(schema.FlipConfig, "dxa_tbs.data.operations:flip"),
+        "rotate": Kind(schema.RotateConfig, "dxa_tbs.data.operations:rotate", alters_texture=True),
+        "shift": Kind(schema.ShiftConfig, "dxa_tbs.data.operations:shift"),
+        "zoom": Kind(schema.ZoomConfig, "dxa_tbs.data.operations:zoom", alters_texture=True),
+        "brightness": Kind(schema.BrightnessConfig, "dxa_tbs.data.operations:brightness"),
+        "contrast": Kind(schema.ContrastConfig, "dxa_tbs.data.operations:contrast"),
+        "noise": Kind(schema.NoiseConfig, "dxa_tbs.data.operations:noise", alters_texture=True),
+        "blur": Kind(schema.BlurConfig, "dxa_tbs.data.operations:blur", alters_texture=True),
     },
 }
 

@@ -12,17 +12,19 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from dxa_tbs.config.choices import Precision, TestEpoch, Watched
+from dxa_tbs.config.choices import Precision, TestEpoch, Watched, When
 from dxa_tbs.config.kinds import function_of
 from dxa_tbs.config.schema import Config, HeadConfig
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.inspection import trains_batchnorm
+from dxa_tbs.pipeline.augmentation import build_operations, new_images
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
 from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
 from dxa_tbs.pipeline.prepare import ImageSet
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.changing import ChangingSamples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
@@ -86,6 +88,8 @@ def train(
         inputs_M, targets = place(learner, inputs), table[network.task.target].to_numpy()
         rows = np.flatnonzero(~is_val), np.flatnonzero(is_watched)
         training, watched = (take_samples(learner, inputs_M, chosen, targets[chosen]) for chosen in rows)
+        if config.augmentation.when is When.epoch:
+            training = _changing(training, development, config)
     data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
     with clock.part("compile_s"):
         step = prepare_step(network, learner, training, config)
@@ -109,6 +113,13 @@ def train(
     timing |= peak_memory_mib(learner.device)
     facts = {"epochs": len(fitted.history), "stopped_by": fitted.stopped_by, "tested_epoch": fitted.tested_epoch}
     return Trained(network, learner, inputs, pd.DataFrame(fitted.history), facts, timing)
+
+
+def _changing(training: Samples, development: ImageSet, config: Config) -> ChangingSamples:
+    """Return the training images, changed anew in each epoch."""
+    operations = build_operations(config.augmentation)
+    change = new_images(development.table, development.pixels, operations, seed=config.seed)
+    return ChangingSamples(training.inputs_M, training.rows_N.cpu(), training.targets_N, change)
 
 
 def new_network(config: Config, *, trained: Path | None = None, on_progress: OnProgress = ignore_progress) -> Network:

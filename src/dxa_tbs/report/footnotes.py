@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dxa_tbs.report.experiments import Experiment
+from dxa_tbs.report.operations import other_operations
 from dxa_tbs.report.paper import protocol
 
 SYNTHETIC = "Synthetic phantom: these results show that the pipeline works, never that a model works on patients."
@@ -64,11 +65,16 @@ def departures(experiment: Experiment) -> list[str]:
     """Return the settings of one of the paper's experiments that are not the paper's."""
     settings, found = experiment.first.settings, []
     named = {"lr": "learning rate", "batch_size": "batch size", "watched": "watched validation images:"}
+    named |= {"when": "augmented per"}
     for key, papers in protocol(experiment.approach, experiment.model).items():
         section, _, name = key.partition(".")
         ours = settings.get(key)
         of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # already named
-        if ours != papers and not of_another_option:
+        if ours == papers or of_another_option:
+            continue
+        if key == "augmentation.operations":
+            found += other_operations(ours or [], papers)
+        else:
             what = section if name == "name" else named.get(name, name)
             found.append(f"{what} {Path(str(ours)).name if key == 'model.weights' else ours}")
     return found

@@ -109,7 +109,7 @@ def fit(
         enter_training(model, moves_frozen_bn=moves_frozen_bn)
         shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
         so_far = Progress("training", (number - 1) * len(train), total)
-        train_loss = _train_epoch(train, step, shuffled.split(batch_size), so_far, on_progress)
+        train_loss = _train_epoch(train.in_epoch(number), step, shuffled.split(batch_size), so_far, on_progress)
         middle = _now(device)
         validated = _validate(model, watched, originals, to_input, precision, judge)
         watched_loss = validated["watched_loss"]

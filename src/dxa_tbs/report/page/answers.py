@@ -11,6 +11,7 @@ from dxa_tbs.report.documents import Document, number
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.footnotes import evaluated_run
 from dxa_tbs.report.labels import sampling_units
+from dxa_tbs.report.operations import describe_operation
 
 Documents = Mapping[str, Document]
 
@@ -40,12 +41,13 @@ def preprocessing(one: Experiment, documents: Documents) -> str:
     how = {"crop": "a 224 x 224 crop without interpolation", "resize": "resized to 224 x 224, bilinear"}
     copies = augmentation["copies_per_normal"], augmentation["copies_per_degraded"]
     text = f"{how[config['preprocessing']['fit']]}; augmentation {augmentation['name']}"
-    if any(copies):
+    operations = ", ".join(map(describe_operation, augmentation["operations"]))
+    if augmentation["when"] == "epoch":
+        text += f": each training image is changed anew in every epoch by {operations}"
+    elif any(copies):
         text += (
-            f": {copies[0]:g} copies per Normal and {copies[1]:g} per Degraded image, flip "
-            f"{augmentation['flip_probability']:g}, rotation within {augmentation['max_rotation_deg']:g} degrees "
-            f"({augmentation['interpolation']}), brightness by {augmentation['min_brightness_change']:g} to "
-            f"{augmentation['max_brightness_change']:g}; after the split"
+            f": {copies[0]:g} copies per Normal and {copies[1]:g} per Degraded image, changed by {operations}; after "
+            "the split"
         )
     return text
 
