@@ -154,7 +154,7 @@ def test_every_setting_is_read_somewhere() -> None:
         (["split=external"], "split=external"),
         (["split=stratified", "split.val_fraction=0.9"], "split.val_fraction=0.9"),
         (["dataset.num_normal=10"], "split=stratified"),
-        (["augmentation.max_brightness_change=0.05"], "max_brightness_change=0.05"),
+        (["augmentation.operations.2.max_change=0.05"], "augmentation.operations.2.min_change=0.1, max_change=0.05"),
         (["model.filters=[8,8,8,8,8,8,8]"], "model.filters"),
         (["model.input_std=[1,1]"], "model.input_std"),
         (["evaluation.threshold=1"], "evaluation.threshold=1"),

@@ -35,6 +35,7 @@ ALLOWED = {  # room: the other rooms that it may import
     "reproduce": {"config", "pipeline", "report", "runs"},
     "plan": {"config", "runs"},
     "phantom": {"config", "data", "pipeline"},
+    "augmentations": {"config", "pipeline", "report"},
 }
 NOT_OURS = ("", ".npy")  # files of a cache have these suffixes too
 BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "verification")
@@ -98,9 +99,11 @@ def annotations(tree: ast.Module) -> set[str]:
         "reproduce",
         "phantom",
         "plan",
+        "augmentations",
         "config.checks",
         "pipeline.experiment",
         "pipeline.prepare",
+        "pipeline.texture",
         "tasks.binary",
         "tasks.losses",
         "report.build",

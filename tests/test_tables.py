@@ -422,7 +422,7 @@ def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     "typed",
     [
         "evaluation.threshold=0.3", "preprocessing.fit=resize", "trainer.test_epoch=last", "labels.rule=extremes",
-        "trainer.watched=originals", "augmentation.max_rotation_deg=45", "augmentation.copies_per_degraded=1",
+        "trainer.watched=originals", "augmentation.operations.1.max_deg=45", "augmentation.copies_per_degraded=1",
         "optimizer.weight_decay=0.1", "model.input_std=[0.5,0.5,0.5]", "split=stratified", "optimizer=adamw",
         "trainer.batch_size=8", "split.train.normal=978",
     ],
