@@ -22,6 +22,7 @@ from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
 from dxa_tbs.pipeline.train import new_network, prepare_step, train
 from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.changing import ChangingSamples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory
 from dxa_tbs.training.precision import AMPERE, compute_exactly
 from dxa_tbs.training.step import Step, build_optimizer, build_step, enter_training
@@ -200,6 +201,27 @@ def test_batches_copied_from_the_host_are_correct_even_if_the_gpu_is_busy() -> N
         inputs.zero_()
     for ours, theirs in zip(found, resident.batches([index.to(device) for index in indices]), strict=True):
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.gpu
+def test_images_changed_while_the_gpu_is_busy_are_those_that_were_made() -> None:
+    device, rows = torch.device("cuda", 0), torch.randperm(2000)
+    pixels, labels = torch.randint(0, 256, (2000, 64, 64), dtype=torch.uint8), torch.arange(2000.0)
+
+    def change(row: int, epoch: int) -> np.ndarray:
+        return pixels[row].numpy() + np.uint8(epoch)
+
+    samples = ChangingSamples(pixels.to(device), rows, labels.to(device), change).in_epoch(3)
+    indices = torch.randperm(2000).split(24)
+    assert torch.equal(samples.take(indices[0])[0].cpu(), pixels[rows[indices[0]]])
+    found = []
+    for inputs, numbers in samples.batches(indices):
+        torch.cuda._sleep(2_000_000)  # the device lags behind the host
+        found.append((inputs.clone(), numbers.clone()))
+        inputs.zero_()
+    for (inputs, numbers), index in zip(found, indices, strict=True):
+        assert torch.equal(inputs.cpu(), pixels[rows[index]] + 3)
+        assert torch.equal(numbers.cpu(), labels[index])
 
 
 @pytest.mark.gpu

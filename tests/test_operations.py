@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import toys.operation
-from conftest import composed
+from conftest import SMALL, composed
 from scipy import ndimage
 from test_augment import table_of
 from torchvision.transforms.v2 import functional
@@ -22,9 +22,11 @@ from dxa_tbs.config.operations import completed_operations
 from dxa_tbs.data import operations
 from dxa_tbs.data.augment import Operation, _stream, apply, make_copy
 from dxa_tbs.errors import Refusal
+from dxa_tbs.notebook import compose, predict, prepare, read_metrics, run
 from dxa_tbs.pipeline.augmentation import build_operation, build_operations
 from dxa_tbs.pipeline.prepare import ImageSet, add_copies
 from dxa_tbs.report.operations import describe_operation, other_operations
+from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.report.paper import protocol
 from dxa_tbs.runs.identity import differences, identity, run_folder
 
@@ -360,3 +362,25 @@ def test_other_operations_than_the_papers_are_named_in_words() -> None:
     assert other_operations([], papers) == ["operations none"]
     own = {"name": "own_ops:f", "file": "/home/a_name/kernel.npy"}
     assert describe_operation(own) == "own_ops:f (file kernel.npy)"
+
+
+def test_neither_an_evaluation_nor_a_prediction_nor_a_report_imports_operations_that_a_run_names(
+    folder: Path, cache_dir: Path
+) -> None:
+    (folder / "own_ops.py").write_text("def f(image, rng):\n    return image // 2\n")
+    own = "augmentation.operations=[{name:own_ops:f}]"
+    tiny = ("model.filters=[4,4,4,4,4]", "model.fc_widths=[8]", f"cache_dir={cache_dir}")
+    run_dir = run(*SMALL, *tiny, own)
+    assert list(read_metrics(run_dir)["code_sha256"]) == ["augmentation.operations.0"]
+    forget()
+    (folder / "own_ops.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
+    assert run(f"evaluate={run_dir}", "name=again", f"cache_dir={cache_dir}").is_dir()
+    config = compose(f"evaluate={run_dir}", f"cache_dir={cache_dir}")
+    images = prepare(config)
+    assert (images.table["origin"] == "").all()
+    assert len(predict(run_dir, np.asarray(images.test.pixels[:2]))) == 2
+    assert len(find_experiments(folder / "outputs/runs").experiments) == 1
+    assert not (folder / "imported").exists()
+    with pytest.raises(Refusal, match=r"augmentation\.operations\.0=own_ops:f: cannot be imported"):
+        run(*SMALL, *tiny, own)  # named in a command: imported, and no longer what it was
+    assert (folder / "imported").exists()
