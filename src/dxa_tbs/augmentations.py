@@ -58,8 +58,8 @@ def write_texture(texture: Texture, config: Config) -> Path:
             row += [(image, _signed(slope - example.slope, digits=2)) for image, slope in example.changed[line]]
         rows.append(row)
     notes = [
-        "Two training images, whose variograms have a small and a large slope. Beside each: of 24 random results, the "
-        "two that differ most, and by how much their slopes differ from the original's."
+        "Two training images, with a small and a large slope of the variogram. Beside each: the two of 24 random "
+        "results that differ most, with the change of the slope."
     ]
     draw_sheet(folder / FOLDER, _names(texture), rows, marks=notes + [SYNTHETIC] * texture.is_synthetic)
     return folder

@@ -1,4 +1,4 @@
-"""An operation from outside the package: the darker the image, the brighter the result, for a share of the images."""
+"""An operation from outside the package: it inverts a share of the images."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ def draw_sheet(path: Path, names: Sequence[str], rows: Sequence[Sequence[Caption
             place = axes[line * columns + column]
             _show(place, image, caption)
             if column == 0:
-                wrapped = "\n".join(textwrap.wrap(name, WIDTH_OF_NAMES))
+                parts = re.split(r" (?=\(|then )", name)
+                wrapped = "\n".join(textwrap.fill(part, WIDTH_OF_NAMES) for part in parts)
                 place.set_ylabel(wrapped, fontsize=8, rotation=0, ha="right", va="center")
     save(figure, path, marks=marks)
 
