@@ -70,3 +70,8 @@ class TestEpoch(Enum):
 class Watched(Enum):
     all = "all"
     originals = "originals"
+
+
+class WandbMode(Enum):
+    offline = "offline"
+    online = "online"

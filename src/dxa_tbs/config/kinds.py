@@ -32,6 +32,7 @@ class Kind:
         optimizer: takes the parameters; returns a torch.optim.Optimizer.
         loss: takes outputs (B, K) and targets (B,); returns their mean loss.
         task: takes loss; returns a `dxa_tbs.tasks.task.Task`.
+        tracker: takes a `dxa_tbs.tracking.tracker.RunStart`; returns a `Tracker`. It is called in another process.
 
     Attributes:
         load_weights: for a model that can load weights: takes the network, the setting `weights` and the model's own
@@ -85,6 +86,12 @@ KINDS: dict[str, dict[str, Kind]] = {
     "optimizer": {
         "sgd": Kind(schema.SgdConfig, "torch.optim:SGD"),
         "adamw": Kind(schema.AdamWConfig, "torch.optim:AdamW"),
+    },
+    "tracker": {
+        "none": Kind(schema.NoTrackerConfig, ""),
+        "tensorboard": Kind(schema.TensorBoardConfig, "dxa_tbs.tracking.tensorboard:open_tensorboard"),
+        "mlflow": Kind(schema.MlflowConfig, "dxa_tbs.tracking.mlflow:open_mlflow"),
+        "wandb": Kind(schema.WandbConfig, "dxa_tbs.tracking.wandb:open_wandb"),
     },
 }
 

@@ -13,7 +13,7 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.runs.folder import require_finished
 from dxa_tbs.runs.identity import read_config
 
-NAMED_GROUPS = ("task", "loss", "model", "approach", "split", "augmentation", "optimizer")
+NAMED_GROUPS = ("task", "loss", "model", "approach", "split", "augmentation", "optimizer", "tracker")
 
 
 def configure(cfg: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> Config:

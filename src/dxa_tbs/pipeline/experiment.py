@@ -31,6 +31,7 @@ from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
 from dxa_tbs.pipeline.results import ScoredRun, write_results
+from dxa_tbs.pipeline.tracked import final_figures, tracker_of
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.runs.files import (
     ENVIRONMENT_JSON,
@@ -51,6 +52,7 @@ from dxa_tbs.runs.folder import claim_run, is_finished, state_of
 from dxa_tbs.runs.identity import read_config, run_folder
 from dxa_tbs.runs.records import read_environment, read_metrics
 from dxa_tbs.runs.study_plan import plan_sha256
+from dxa_tbs.tracking.tracker import Tracker
 from dxa_tbs.verification import seal
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ class _Job:
     digests: Mapping[Path, str]
     clock: Clock
     on_progress: OnProgress
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a run leaves behind.
+
+    Attributes:
+        facts: written to metrics.json at the end.
+        tracker: is told what happens.
+    """
+
+    facts: dict[str, Any]
+    tracker: Tracker
 
 
 def run_experiment(
@@ -156,17 +171,17 @@ def _train_and_test(job: _Job) -> None:
     with clock.part("prepare_s"):
         network = new_network(config, on_progress=job.on_progress)
     prepared = prepare(config, job.cohort, clock=clock, on_progress=job.on_progress)
-    with _recorded(job) as facts:
-        if facts is None:
+    with _recorded(job) as record:
+        if record is None:
             return
         environment = _write_start(job, prepared, network)
         np.save(job.run_dir / SIGNATURES_NPY, prepared.signatures[(job.cohort.table["split"] != "test").to_numpy()])
-        keeping = _keeping_history(job.run_dir, config.trainer.epochs, job.on_progress)
+        keeping = _keeping_history(job, record.tracker)
         trained = train(prepared.development, config, network=network, clock=clock, on_progress=keeping)
         save_weights(network.state, job.run_dir / MODEL_PT)
         write_json(job.run_dir / TIMING_JSON, trained.timing)
-        facts |= trained.facts
-        facts |= _test(job, prepared, trained, environment, source=None)
+        record.facts.update(trained.facts)
+        record.facts.update(_test(job, prepared, trained, environment, source=None))
 
 
 def _evaluate(job: _Job, source: Path) -> None:
@@ -175,18 +190,18 @@ def _evaluate(job: _Job, source: Path) -> None:
     bits = read_metrics(source)["bits"]  # scale 16-bit images as in training
     prepared = prepare(job.config, job.cohort, copies=False, bits=bits, on_progress=job.on_progress)
     check_new_to(source, prepared, job.config)
-    with _recorded(job) as facts:
-        if facts is None:
+    with _recorded(job) as record:
+        if record is None:
             return
         environment = _write_start(job, prepared, trained.network)
         is_external = read_config(source)["dataset"] != to_plain(job.config)["dataset"]
-        facts |= {"evaluated_run": str(source), "is_external": is_external}
-        facts |= _test(job, prepared, trained, environment, source=source)
+        record.facts.update({"evaluated_run": str(source), "is_external": is_external})
+        record.facts.update(_test(job, prepared, trained, environment, source=source))
 
 
 @contextlib.contextmanager
-def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
-    """Lock the run folder and yield a dict of facts, written to metrics.json at the end.
+def _recorded(job: _Job) -> Iterator[_Record | None]:
+    """Lock the run folder and yield a record, written to metrics.json at the end.
 
     Yields None if another process has finished the run.
     """
@@ -194,10 +209,14 @@ def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
         if not is_to_do:
             yield None
             return
-        with log_file(job.run_dir / TRAIN_LOG, so_far=job.warnings):
-            facts: dict[str, Any] = {**job.made_from, "cohort_sha256": job.cohort.cohort_sha256}
-            yield facts
-            seal.write_metrics(job.run_dir, {**facts, "warnings": job.warnings}, job.digests)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(log_file(job.run_dir / TRAIN_LOG, so_far=job.warnings))
+            with job.clock.paused():  # the time of a training does not depend on its tracker
+                tracker = stack.enter_context(tracker_of(job.config, job.run_dir))
+            record = _Record({**job.made_from, "cohort_sha256": job.cohort.cohort_sha256}, tracker)
+            yield record
+            seal.write_metrics(job.run_dir, {**record.facts, "warnings": job.warnings}, job.digests)
+            tracker.finish(final_figures(record.facts))
             log.info("finished: %s", job.run_dir)
 
 
@@ -213,20 +232,22 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
     return described | {"started": utc_now(), "study_sha256": study}
 
 
-def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnProgress:
-    """Return a callback that also writes history.csv and logs a line after each epoch."""
+def _keeping_history(job: _Job, tracker: Tracker) -> OnProgress:
+    """Return a callback that also writes history.csv, logs a line and tells the tracker after each epoch."""
+    epochs = job.config.trainer.epochs
     history: list[Mapping[str, float]] = []
     level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log has both levels
 
     def keep(progress: Progress) -> None:
         if epoch := progress.epoch:
             history.append(epoch)
-            write_csv(run_dir / HISTORY_CSV, pd.DataFrame(history))
+            write_csv(job.run_dir / HISTORY_CSV, pd.DataFrame(history))
+            tracker.log_epoch(epoch)
             figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
             shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
             times = epoch["train_s"], epoch["val_s"]
             log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, shown, *times)
-        on_progress(progress)
+        job.on_progress(progress)
 
     return keep
 

@@ -46,6 +46,7 @@ ADDED_SINCE = (
     Added("labels.permuted_seed", None, since=2),
     Added("trainer.watched", "all", since=2),
     Added("evaluation.shown_errors", 4, since=2),
+    Added("tracker", {"name": "none"}, since=3),
 )
 
 

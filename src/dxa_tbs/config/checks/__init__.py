@@ -9,6 +9,7 @@ from dxa_tbs.config.checks.augmentation import augmentation_problems
 from dxa_tbs.config.checks.data import dataset_problems, split_problems
 from dxa_tbs.config.checks.model import model_problems
 from dxa_tbs.config.checks.ranges import not_finite
+from dxa_tbs.config.checks.tracker import tracker_problems
 from dxa_tbs.config.checks.training import training_problems
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
@@ -52,3 +53,4 @@ def _problems(config: Config) -> Iterator[str]:
     yield from dataset_problems(config)
     yield from split_problems(config)
     yield from augmentation_problems(config)
+    yield from tracker_problems(config)

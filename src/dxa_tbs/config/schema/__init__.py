@@ -34,6 +34,13 @@ from dxa_tbs.config.schema.model import (
     PretrainedConfig,
     WholeNetworkConfig,
 )
+from dxa_tbs.config.schema.tracker import (
+    MlflowConfig,
+    NoTrackerConfig,
+    TensorBoardConfig,
+    TrackerConfig,
+    WandbConfig,
+)
 from dxa_tbs.config.schema.training import (
     AdamWConfig,
     BinaryTaskConfig,
@@ -64,7 +71,9 @@ __all__ = [
     "KFoldSplitConfig",
     "LabelsConfig",
     "LossConfig",
+    "MlflowConfig",
     "ModelConfig",
+    "NoTrackerConfig",
     "OptimizerConfig",
     "PhantomConfig",
     "PreprocessingConfig",
@@ -75,7 +84,10 @@ __all__ = [
     "Table1SplitConfig",
     "TableConfig",
     "TaskConfig",
+    "TensorBoardConfig",
+    "TrackerConfig",
     "TrainerConfig",
+    "WandbConfig",
     "WholeNetworkConfig",
     "conf_dir",
 ]
@@ -106,6 +118,7 @@ class Config:
     preprocessing: PreprocessingConfig = MISSING
     trainer: TrainerConfig = MISSING
     evaluation: EvaluationConfig = MISSING
+    tracker: TrackerConfig = MISSING
 
 
 def conf_dir() -> Path:
