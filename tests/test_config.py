@@ -28,7 +28,7 @@ from dxa_tbs.report.patients import RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
 from dxa_tbs.runs.records import SPLIT_COLUMNS
 
-GROUPS = ("task", "loss", "model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+GROUPS = ("task", "loss", "model", "approach", "dataset", "split", "augmentation", "optimizer", "tracker", "experiment")
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
 NEEDED = {
     "phantom_text": ["split=stratified"],
@@ -55,6 +55,7 @@ NOT_OF_THE_PROTOCOL = {
         "trainer.micro_batch_size",
         "trainer.device",
         "evaluation.shown_errors",
+        "tracker.name",
     ),  # same results
     "trainer.precision",  # has a mark of its own
 }

@@ -26,9 +26,12 @@ ALLOWED = {  # room: the other rooms that it may import
     "data": {"cache", "config"},
     "models": {"config"},
     "training": {"cache", "config"},
+    "tracking": set(),
     "verification": {"evaluation", "runs"},
     "report": {"evaluation", "runs", "verification"},
-    "pipeline": {"config", "data", "evaluation", "models", "report", "runs", "tasks", "training", "verification"},
+    "pipeline": {
+        *("config", "data", "evaluation", "models", "report", "runs", "tasks", "tracking", "training", "verification"),
+    },
     "notebook": {"config", "pipeline", "runs"},
     "train": {"config", "pipeline", "runs", "verification"},
     "tables": {"config", "report"},
@@ -37,7 +40,7 @@ ALLOWED = {  # room: the other rooms that it may import
     "phantom": {"config", "data", "pipeline"},
 }
 NOT_OURS = ("", ".npy")  # files of a cache have these suffixes too
-BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "verification")
+BELOW_PIPELINE = ("tasks", "data", "models", "training", "evaluation", "runs", "report", "tracking", "verification")
 
 
 def imported_rooms(path: Path) -> set[str]:

@@ -38,7 +38,7 @@ from dxa_tbs.runs.records import COLUMNS, read_environment, read_history, read_m
 from dxa_tbs.runs.versions import Added, NewerRun, completed_settings, schema_version
 
 CONFIG: dict[str, object] = {"name": "runs", "optimizer": {"lr": 0.1}}
-ADDED_SECTIONS = {"task": {"name": "binary"}, "loss": {"name": "cross_entropy"}}
+ADDED_SECTIONS = {"task": {"name": "binary"}, "loss": {"name": "cross_entropy"}, "tracker": {"name": "none"}}
 
 
 def folder(*overrides: str, evaluated_sha256: str | None = None) -> str:
