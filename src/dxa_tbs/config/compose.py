@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from dxa_tbs.config.kinds import KINDS, register_schemas
@@ -18,6 +19,7 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.own_code import named_code, require_named_again
 
 NAMING_GROUPS = ("experiment", "dataset", "approach", "model")
+OF_TRAINING = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
 
 
 def load_config(cfg: DictConfig) -> Config:
@@ -54,10 +56,14 @@ def compose_settings(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, st
     return cfg, choices
 
 
-def defaults_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the default settings for those of these options that are part of a run's folder name."""
-    with _hydra():
-        return default_settings(chosen_options(overrides), overrides)
+def defaults_of(options: Mapping[str, str], overrides: Sequence[str]) -> dict[str, Any] | None:
+    """Return the default settings for those of these options that are part of a run's folder name.
+
+    None: the options are not found here, such as those of a user's own that another command named.
+    """
+    with _hydra(), contextlib.suppress(MissingConfigException):
+        return default_settings(options, overrides)
+    return None
 
 
 @contextlib.contextmanager
@@ -146,8 +152,8 @@ def to_plain(config: Config) -> dict[str, Any]:
             return {key: plain(item) for key, item in value.items()}
         return value.value if isinstance(value, Enum) else value
 
-    plain_config: dict[str, Any] = plain(dataclasses.asdict(config))
-    return plain_config
+    settings = {field.name for field in dataclasses.fields(Config)}
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items() if key in settings}
 
 
 def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -167,17 +173,16 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
     """
     given = dict(text.lstrip("+~").split("=", 1) for text in overrides if "=" in text)
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
-    decided = ("seed", "task", "loss", "model", "approach", "augmentation", "optimizer", "preprocessing", "trainer")
     of_network = named_code({"model": trained["model"]})
     require_named_again(of_network, given, run=cfg.evaluate)
     for key in sorted(typed - {"trainer.device"} - of_network.keys()):
         group = key.split(".")[0]
-        if group in (*decided, "recipe", "experiment"):
+        if group in (*OF_TRAINING, "recipe", "experiment"):
             raise Refusal(f"{key}: is fixed by the run given with evaluate=<run>: drop it")
         if group in ("dataset", "split") and group not in typed:
             raise Refusal(f"{key}: evaluate=<run> uses the {group} of the run: give {group}=<option> as well")
     device = cfg.trainer.device
-    for section in decided:
+    for section in OF_TRAINING:
         cfg[section] = _typed(section, trained[section])
     cfg.trainer.device = device
     if "split" not in typed:

@@ -73,7 +73,7 @@ def train(
             epoch.
     """
     if config.evaluate is not None:
-        raise Refusal(f"evaluate={config.evaluate}: the weights of that run are tested, not trained: use run()")
+        raise Refusal(f"evaluate={config.evaluate}: the weights of that run are tested, not trained: use dxa_tbs.train")
     clock = clock or Clock()
     table = development.table
     with clock.part("prepare_s"):

@@ -25,12 +25,18 @@ class Found:
     """Experiments and controls of an outputs folder.
 
     Attributes:
-        missing: a line for each run that is left out, and for each experiment of the paper without a finished run.
+        absent: a line for each approach of the paper without finished runs.
+        left_out: a line for each run that is left out, and why.
     """
 
     experiments: list[Experiment]
     controls: list[Experiment]
-    missing: list[str]
+    absent: list[str]
+    left_out: list[str]
+
+    @property
+    def missing(self) -> list[str]:
+        return [*self.absent, *self.left_out]
 
 
 def find_experiments(root: Path) -> Found:
@@ -53,7 +59,7 @@ def find_experiments(root: Path) -> Found:
     if not experiments:
         only = [f"a control, no experiment: {one.folder}" for one in controls]
         raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking, *unreadable, *only])
-    return Found(experiments, controls, [*_missing(experiments), *others, *lacking, *unreadable])
+    return Found(experiments, controls, _missing(experiments), [*others, *lacking, *unreadable])
 
 
 def without_folders(text: str) -> str:

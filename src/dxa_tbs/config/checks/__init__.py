@@ -14,6 +14,8 @@ from dxa_tbs.config.checks.training import training_problems
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 
+NAMED_GROUPS = ("task", "loss", "model", "approach", "split", "augmentation", "optimizer", "tracker")  # see check_names
+
 
 def check_config(config: Config) -> None:
     """Refuse a configuration that cannot run, before any data is read.
