@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dxa_tbs.config.checks import NAMED_GROUPS, check_config
@@ -54,10 +54,7 @@ def check_again(config: Config) -> tuple[Config, Origin]:
         raise Refusal(f"config: {type(config).__name__} given: give what dxa_tbs.compose([...]) returns")
     if unknown := next(_unknown_attributes(config), None):
         raise Refusal(f"config.{unknown}: no such setting: correct its name")
-    try:
-        checked = load_config(OmegaConf.structured(Config(**_settings(config))))
-    except OmegaConfBaseException as error:
-        raise Refusal(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
+    checked = load_config(_typed(_settings(config)))
     for group in NAMED_GROUPS:
         name, option = getattr(checked, group).name, origin.options[group]
         if name != option:
@@ -68,6 +65,24 @@ def check_again(config: Config) -> tuple[Config, Origin]:
 
 def _settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
+
+
+def _typed(settings: Mapping[str, Any]) -> DictConfig:
+    """Return the settings as the schema types them: "7" becomes 7 where it wants a number.
+
+    Raises:
+        Refusal: a value has the wrong type.
+    """
+    sections = {name: value for name, value in settings.items() if dataclasses.is_dataclass(value)}
+    try:
+        for section, value in sections.items():
+            prefix = f"{section}."
+            OmegaConf.structured(value)  # its errors name the setting within the section
+        prefix = ""
+        typed: DictConfig = OmegaConf.structured(Config(**settings))
+        return typed
+    except OmegaConfBaseException as error:
+        raise Refusal(f"{prefix}{error.full_key}: {str(error.msg or error).splitlines()[0]}") from None
 
 
 def _unknown_attributes(section: Any, prefix: str = "") -> Iterator[str]:
