@@ -25,7 +25,7 @@ from dxa_tbs.runs.records import read_history, read_predictions
 def test_the_example_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     results = doctest.testmod(notebook)
-    assert (results.failed, results.attempted) == (0, 8)
+    assert (results.failed, results.attempted) == (0, 9)
     (run_dir,) = tmp_path.glob("outputs/runs/phantom/adhoc/model3/*")
     assert run_dir.name.startswith("seed0-")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,15 @@ from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.environment import describe_software, utc_now
 from dxa_tbs.pipeline.evaluate import check_new_to, load_trained
+from dxa_tbs.pipeline.history import keeping_history
 from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
 from dxa_tbs.pipeline.results import ScoredRun, write_results
 from dxa_tbs.pipeline.tracked import final_figures, tracker_of
-from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.runs.files import (
     ENVIRONMENT_JSON,
-    HISTORY_CSV,
     LAYERS_CSV,
     MEASURES_CSV,
     MODEL_PT,
@@ -176,7 +175,7 @@ def _train_and_test(job: _Job) -> None:
             return
         environment = _write_start(job, prepared, network)
         np.save(job.run_dir / SIGNATURES_NPY, prepared.signatures[(job.cohort.table["split"] != "test").to_numpy()])
-        keeping = _keeping_history(job, record.tracker)
+        keeping = keeping_history(job.run_dir, config.trainer.epochs, record.tracker, job.on_progress)
         trained = train(prepared.development, config, network=network, clock=clock, on_progress=keeping)
         save_weights(network.state, job.run_dir / MODEL_PT)
         write_json(job.run_dir / TIMING_JSON, trained.timing)
@@ -230,26 +229,6 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
     described = describe_software() | describe_device(network.device, network.precision.value)
     study = plan_sha256(Path(job.config.output_root, job.config.name))
     return described | {"started": utc_now(), "study_sha256": study}
-
-
-def _keeping_history(job: _Job, tracker: Tracker) -> OnProgress:
-    """Return a callback that also writes history.csv, logs a line and tells the tracker after each epoch."""
-    epochs = job.config.trainer.epochs
-    history: list[Mapping[str, float]] = []
-    level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log has both levels
-
-    def keep(progress: Progress) -> None:
-        if epoch := progress.epoch:
-            history.append(epoch)
-            write_csv(job.run_dir / HISTORY_CSV, pd.DataFrame(history))
-            tracker.log_epoch(epoch)
-            figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
-            shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
-            times = epoch["train_s"], epoch["val_s"]
-            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, shown, *times)
-        job.on_progress(progress)
-
-    return keep
 
 
 def _test(
