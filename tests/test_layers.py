@@ -100,6 +100,7 @@ def annotations(tree: ast.Module) -> set[str]:
         "reproduce",
         "phantom",
         "plan",
+        "api",
         "config.checks",
         "pipeline.experiment",
         "pipeline.prepare",

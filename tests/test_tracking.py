@@ -22,6 +22,7 @@ from toys.tracker import ToyConfig
 from dxa_tbs.config.checks import check_config
 from dxa_tbs.config.checks import tracker as checks
 from dxa_tbs.config.compose import to_plain
+from dxa_tbs.config.schema import WandbConfig
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.experiment import run_experiment
@@ -181,7 +182,7 @@ def test_a_library_that_is_not_installed_is_refused_and_a_folder_of_its_name_is_
         check_config(composed(f"tracker={library}"))
     (tmp_path / "notthere").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(checks.PACKAGES, "wandb", ("json", "notthere"))
+    monkeypatch.setitem(checks.PACKAGES, WandbConfig, ("wandb", "notthere"))
     with pytest.raises(Refusal) as refusal:
         check_config(composed("tracker=wandb"))
     assert str(refusal.value) == ("tracker=wandb: needs notthere, not installed here: pip install dxa-tbs[wandb]")

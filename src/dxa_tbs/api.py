@@ -75,7 +75,8 @@ class Run:
 def compose(overrides: Sequence[str] = ()) -> Config:
     """Return the checked configuration that `python -m dxa_tbs.train <overrides>` would run.
 
-    Its attributes may be changed (`config.seed = 3`): `train` checks it again.
+    Its attributes may be changed (`config.seed = 3`): `train` checks it again. Settings that are derived from others,
+    such as cache_dir from output_root, do not follow a change of these: compose anew.
 
     Args:
         overrides: as on the command line, such as ["model=model3", "trainer.epochs=20"].

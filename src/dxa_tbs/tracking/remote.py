@@ -101,7 +101,7 @@ class Remote:
     def _dropped_if_lost(self) -> Iterator[None]:
         try:
             yield
-        except (_LostError, OSError, ValueError) as error:
+        except Exception as error:
             text = str(error)
             if not isinstance(error, _LostError) and self._process is not None:  # it ended, and may have said why
                 text = next(self._last_answers(), text)
