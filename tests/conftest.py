@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,4 +69,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
 
 def defaults_of(typed: Sequence[str]) -> dict[str, Any]:
     """Return what the entries hand to a run for the name of its folder."""
-    return default_settings(chosen_options(typed))
+    return copy.deepcopy(_defaults(tuple(sorted(chosen_options(typed).items()))))
+
+
+@functools.cache
+def _defaults(chosen: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return default_settings(dict(chosen))

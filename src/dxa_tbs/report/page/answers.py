@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dxa_tbs.report.departures import value_text
 from dxa_tbs.report.documents import Document, number
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.footnotes import evaluated_run
@@ -85,7 +86,7 @@ def initialisation(one: Experiment, documents: Documents) -> str:
 
 def training(one: Experiment, documents: Documents) -> str:
     optimizer, trainer = one.first.config["optimizer"], one.first.config["trainer"]
-    settings = ", ".join(f"{key} {value:g}" for key, value in optimizer.items() if key != "name")
+    settings = ", ".join(f"{key} {value_text(value)}" for key, value in optimizer.items() if key != "name")
     patience = f", patience {trainer['patience']}" if trainer["patience"] else ""
     return (
         f"{optimizer['name']} ({settings}), batches of {trainer['batch_size']}, at most {trainer['epochs']} epochs"
