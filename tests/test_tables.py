@@ -368,7 +368,7 @@ def test_what_the_paper_does_not_have_stands_in_the_report_with_a_table_of_its_o
         assert numbers(tmp_path, name)["experiment"].nunique() == 6
     assert {"wide adhoc", "mine full", "vgg16 partly"} <= {*overview}
     assert len(numbers(tmp_path, "comparison_auc")) == 15
-    assert "## Other experiments" in text
+    assert "## Full results of experiments that the paper does not have" in text
     assert "- cannot be read" not in text
     assert "paper |" not in (tmp_path / "tables/other_experiments.md").read_text(encoding="utf-8")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
