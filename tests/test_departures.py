@@ -67,12 +67,24 @@ THEIRS = {
             ["operations noise (sd 0.1) and without flip"],
         ),
         ({"augmentation.operations": OPERATIONS[::-1]}, ["operations in the order rotate, flip"]),
+        (
+            {"augmentation.operations": [{"name": "noise"}, *OPERATIONS[::-1]]},
+            ["operations noise and in the order noise, rotate, flip"],
+        ),
+        ({"augmentation.operations": [*OPERATIONS, OPERATIONS[0]]}, ["operations in the order flip, rotate, flip"]),
         ({"augmentation.operations": []}, ["operations none"]),
         ({"sampling.name": "balanced"}, []),  # a setting that the other side does not have
     ],
 )
 def test_a_difference_is_said_in_words(ours: dict[str, Any], full: list[str]) -> None:
     assert [one.full for one in differences(THEIRS | ours, THEIRS)] == full
+
+
+def test_a_name_holds_only_the_settings_that_the_other_option_does_not_have() -> None:
+    ours = THEIRS | {"schedule.name": "plateau", "schedule.warmup_epochs": 2, "schedule.factor": 0.1}
+    (found,) = differences(ours, THEIRS)
+    assert found.text == "schedule plateau (factor 0.1)"
+    assert found.short == "schedule plateau (factor 0.1, 2 warm-up epochs)"
 
 
 def test_a_setting_that_another_kind_lacks_is_no_difference() -> None:

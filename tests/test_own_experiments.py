@@ -108,6 +108,17 @@ def test_experiments_of_a_network_are_called_by_what_differs(tmp_path: Path) -> 
     }
 
 
+def test_table_2_has_the_settings_nearest_to_the_papers_whatever_else_was_tried(tmp_path: Path) -> None:
+    """A variation may have another number of parameters, and its folder may come first."""
+    papers = store_run(tmp_path, "model=model3", "seed=3")
+    other = store_run(tmp_path, "model=model3", "preprocessing.fit=resize", "optimizer.lr=0.5")
+    write_json(other / METRICS_JSON, read_json(other / METRICS_JSON) | {"trainable_parameters": 7})
+    rebuild(tmp_path)
+    row = numbers(tmp_path, "table_ii").set_index("model").loc["model3"]
+    assert (row["lr"], row["trainable_parameters"]) == (0.001, read_json(papers / METRICS_JSON)["trainable_parameters"])
+    assert other.name < papers.name
+
+
 def test_what_all_experiments_of_a_network_share_is_not_in_their_names(tmp_path: Path) -> None:
     for typed in (["optimizer.lr=0.1"], ["optimizer.lr=0.2"]):
         store_run(tmp_path, "model=model3", "trainer.epochs=2", *typed)
@@ -323,7 +334,7 @@ def test_a_study_of_real_runs_with_an_own_network_loss_and_approach_has_a_whole_
     assert table["differs"].to_dict() == {
         "model3 adhoc": "1 epoch instead of 200",
         "model3 adhoc, learning rate 0.01": "learning rate 0.01 instead of 0.001",
-        "model3 adhoc, loss capped": "loss capped instead of cross_entropy (cap 4)",
+        "model3 adhoc, loss capped (cap 4)": "loss capped instead of cross_entropy (cap 4)",
         "tiny adhoc": f"{tiny}; {rate}",
         "tiny zeta": f"{tiny}; approach zeta instead of adhoc; {rate}",
     }

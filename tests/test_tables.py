@@ -424,7 +424,7 @@ def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
         "evaluation.threshold=0.3", "preprocessing.fit=resize", "trainer.test_epoch=last", "labels.rule=extremes",
         "trainer.watched=originals", "augmentation.max_rotation_deg=45", "augmentation.copies_per_degraded=1",
         "optimizer.weight_decay=0.1", "model.input_std=[0.5,0.5,0.5]", "split=stratified", "optimizer=adamw",
-        "trainer.batch_size=8", "split.train.normal=978",
+        "trainer.batch_size=8", "split.train.normal=978", "trainer.epochs=300",
     ],
 )  # fmt: skip
 def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: Path, typed: str) -> None:

@@ -36,31 +36,38 @@ class Difference:
 
     Attributes:
         key: of the setting; of another option, that of its name.
-        text: `learning rate 0.01`, or `loss focal`.
+        words: `learning rate 0.01`, or `loss focal`.
         instead: the value in the other experiment; empty if it is off there.
-        details: of another option, each of its settings that differs, in words.
+        own: of another option, those of its settings that the other experiment does not have, in words.
+        others: of another option, those of its settings that the other experiment has otherwise, in words.
     """
 
     key: str
-    text: str
+    words: str
     instead: str = ""
-    details: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return `learning rate 0.01`, or `loss focal (gamma 2)`."""
+        return self.words + _in_brackets(self.own)
 
     @property
     def short(self) -> str:
-        """Return `learning rate 0.01`, or `loss focal (gamma 2)`."""
-        return self.text + (f" ({', '.join(self.details)})" if self.details else "")
+        """Return the same with all settings of another option: `optimizer adamw (learning rate 0.01)`."""
+        return self.words + _in_brackets((*self.own, *self.others))
 
     @property
     def full(self) -> str:
         """Return `learning rate 0.01 instead of 0.001`, or `loss focal instead of cross_entropy (gamma 2)`."""
         instead = f" instead of {self.instead}" if self.instead else ""
-        return self.text + instead + (f" ({', '.join(self.details)})" if self.details else "")
+        return self.words + instead + _in_brackets((*self.own, *self.others))
 
     @property
     def num_settings(self) -> int:
         """Return how many settings differ; another network is one, whatever it is made of."""
-        return 1 if self.key == "model.name" else 1 + len(self.details)
+        return 1 if self.key == "model.name" else 1 + len(self.own) + len(self.others)
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Difference]:
@@ -108,14 +115,15 @@ def _another_option(section: str, ours: Mapping[str, Any], theirs: Mapping[str, 
     """
     key = f"{section}.name"
     option = value_text(ours.get(key))
-    details = tuple(
-        words_of(own, value, theirs.get(own), of_section=False)
-        for own, value in ours.items()
-        if own.startswith(f"{section}.")
-        and value_text(value) not in (option, NONE)
-        and not are_alike(value, theirs.get(own))
-    )
-    return Difference(key, f"{GROUPS.get(section, section)} {option}", value_text(theirs[key]), details)
+    own: list[str] = []
+    others: list[str] = []
+    for setting, value in ours.items():
+        is_said = value_text(value) in (option, NONE) or are_alike(value, theirs.get(setting))
+        if setting.startswith(f"{section}.") and not is_said:
+            words = words_of(setting, value, theirs.get(setting), of_section=False)
+            (others if setting in theirs else own).append(words)
+    words = f"{GROUPS.get(section, section)} {option}"
+    return Difference(key, words, value_text(theirs[key]), tuple(own), tuple(others))
 
 
 def _another_value(key: str, ours: Any, theirs: Any) -> Difference:
@@ -139,10 +147,12 @@ def words_of(key: str, ours: Any, theirs: Any, *, of_section: bool = True) -> st
 
 
 def _changed_operations(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    names = [one.get("name") for one in ours]
-    changed = [value_text(one) for one in ours if one not in theirs]
-    changed += [f"without {one.get('name')}" for one in theirs if one.get("name") not in names]
-    yield from changed or [f"in the order {', '.join(map(str, names))}"]
+    """Yield each operation that `theirs` has not or has otherwise, those that it has beyond, and another order."""
+    names, others = ([one.get("name") for one in operations] for operations in (ours, theirs))
+    yield from (value_text(one) for one in ours if one not in theirs)
+    yield from (f"without {name}" for name in others if name not in names)
+    if [name for name in names if name in others] != [name for name in others if name in names]:
+        yield f"in the order {', '.join(map(str, names))}"
 
 
 def _are_operations(value: Any) -> bool:
@@ -157,3 +167,7 @@ def are_alike(one: Any, other: Any) -> bool:
 
 def _named(name: str, value: Any) -> str:
     return f"{name.replace('_', ' ')} {value_text(value)}"
+
+
+def _in_brackets(texts: Sequence[str]) -> str:
+    return f" ({', '.join(texts)})" if texts else ""

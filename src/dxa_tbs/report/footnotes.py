@@ -76,7 +76,8 @@ def _not_the_papers(experiment: Experiment) -> list[str]:
     """Return the settings of one of the paper's experiments that are not the paper's; none for another network."""
     if not experiment.is_papers:
         return []
-    return [one.text for one in differences(experiment.first.settings, protocol(experiment.approach, experiment.model))]
+    found = differences(experiment.first.settings, protocol(experiment.approach, experiment.model))
+    return [one.words if one.key == "split.name" else one.text for one in found]  # the checklist has the split in full
 
 
 def evaluated_run(experiment: Experiment) -> str:

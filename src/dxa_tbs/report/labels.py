@@ -58,13 +58,13 @@ def _apart(members: Sequence[Experiment]) -> list[str]:
     shared = set.intersection(*({(one.key, one.short) for one in of_member} for of_member in found))
     apart = [[one for one in of_member if (one.key, one.short) not in shared] for of_member in found]
     names = [""] * len(members)
-    for words in (_options_alone, _with_details, _with_study):
+    for words in (_in_short, _with_details, _with_study):
         named = [_in_few_words(words(of_member)) for of_member in apart]
         names = [new if names.count(old) > 1 else old for old, new in zip(names, named, strict=True)]
     return names
 
 
-def _options_alone(found: Sequence[Difference]) -> list[str]:
+def _in_short(found: Sequence[Difference]) -> list[str]:
     return [one.text for one in found if one.key != "name"]
 
 
