@@ -50,6 +50,10 @@ THEIRS = {
             ["network efficientnet_b0 instead of model3"],
         ),
         (
+            {"model.name": "timm_vit_tiny", "model.architecture": "vit_tiny", "model.weights": "pretrained"},
+            ["network timm_vit_tiny instead of model3 (weights pretrained)"],
+        ),
+        (
             {"model.name": "tiny", "model.width": 8, "optimizer.lr": 1.0},
             ["learning rate 1 instead of 0.001", "network tiny instead of model3 (width 8)"],
         ),
@@ -60,18 +64,21 @@ THEIRS = {
         ({"augmentation.name": "epoch", "augmentation.when": "epoch"}, ["augmentation epoch instead of paper"]),
         (
             {"augmentation.operations": [OPERATIONS[0], OPERATIONS[1] | {"max_deg": 20}]},
-            ["operations rotate (max deg 20, interpolation bilinear)"],
+            ["other operations rotate (max deg 20, interpolation bilinear)"],
         ),
         (
             {"augmentation.operations": [OPERATIONS[1], {"name": "noise", "sd": 0.1}]},
-            ["operations noise (sd 0.1) and without flip"],
+            ["other operations noise (sd 0.1) and without flip"],
         ),
-        ({"augmentation.operations": OPERATIONS[::-1]}, ["operations in the order rotate, flip"]),
+        ({"augmentation.operations": OPERATIONS[::-1]}, ["other operations in the order rotate, flip"]),
         (
             {"augmentation.operations": [{"name": "noise"}, *OPERATIONS[::-1]]},
-            ["operations noise and in the order noise, rotate, flip"],
+            ["other operations noise and in the order noise, rotate, flip"],
         ),
-        ({"augmentation.operations": [*OPERATIONS, OPERATIONS[0]]}, ["operations in the order flip, rotate, flip"]),
+        (
+            {"augmentation.operations": [*OPERATIONS, OPERATIONS[0]]},
+            ["other operations in the order flip, rotate, flip"],
+        ),
         ({"augmentation.operations": []}, ["operations none"]),
         ({"sampling.name": "balanced"}, []),  # a setting that the other side does not have
     ],

@@ -111,14 +111,15 @@ def value_text(value: Any) -> str:
 def _another_option(section: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Difference:
     """Return the option that `ours` has of a group, with those of its settings that `theirs` lacks or has otherwise.
 
-    A setting that is off or only repeats the option's name is left out.
+    A setting that is off, or whose value the option's name ends with, is left out.
     """
     key = f"{section}.name"
     option = value_text(ours.get(key))
     own: list[str] = []
     others: list[str] = []
     for setting, value in ours.items():
-        is_said = value_text(value) in (option, NONE) or are_alike(value, theirs.get(setting))
+        text = value_text(value)
+        is_said = text == NONE or f"_{option}".endswith(f"_{text}") or are_alike(value, theirs.get(setting))
         if setting.startswith(f"{section}.") and not is_said:
             words = words_of(setting, value, theirs.get(setting), of_section=False)
             (others if setting in theirs else own).append(words)
@@ -142,7 +143,7 @@ def words_of(key: str, ours: Any, theirs: Any, *, of_section: bool = True) -> st
         is_named = of_section and section not in UNSAID
         return _named((key if is_named else name or key).replace(".", " "), ours)
     if ours and _are_operations(ours) and _are_operations(theirs):
-        return WORDS[key].format(" and ".join(_changed_operations(ours, theirs)))
+        return "other " + WORDS[key].format(" and ".join(_changed_operations(ours, theirs)))
     return re.sub(r"^1 (.+)s$", r"1 \1", WORDS[key].format(value_text(ours)))  # 1 epoch
 
 
