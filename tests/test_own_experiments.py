@@ -125,7 +125,7 @@ def test_what_all_experiments_of_a_network_share_is_not_in_their_names(tmp_path:
     for width in (8, 16):
         tiny = {"name": "tiny", "width": width, "factory": "my.nets:tiny"}
         store_own_run(tmp_path, "model=model3", f"seed={width}", model=tiny)
-    assert [label(one) for one in find_experiments(tmp_path).experiments] == [
+    assert sorted(label(one) for one in find_experiments(tmp_path).experiments) == [
         "model3 adhoc, learning rate 0.1", "model3 adhoc, learning rate 0.2", "tiny adhoc", "tiny adhoc, width 8",
     ]  # fmt: skip
 

@@ -29,7 +29,7 @@ def draw_figure_3(path: Path, study: Study) -> None:
     networks = [one.model for one, _ in drawn]
     figure, places = new_figure(11.0, 2.5 * len(drawn), rows=len(drawn))
     for axes, (experiment, layers) in zip(places, drawn, strict=True):
-        _draw_network(axes, layers[layers["kind"].isin(DRAWN)])
+        _draw_network(axes, layers[_is_drawn(layers)])
         name = experiment.model if networks.count(experiment.model) == 1 else label(experiment)
         axes.set_title(f"{name}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
     save(figure, path, marks=["boxes of images: height by side in pixels, width by channels, both by their root"])
@@ -42,9 +42,13 @@ def _distinct_networks(study: Study) -> list[tuple[Experiment, pd.DataFrame]]:
         if one.approach == "adhoc" and (study.root / one.folder / LAYERS_CSV).is_file():
             layers = read_layers(study.root / one.folder)
             is_known = any(one.model == other.model and layers.equals(known) for other, known in found)
-            if not is_known and layers["kind"].isin(DRAWN).sum() <= MOST_LAYERS:
+            if not is_known and _is_drawn(layers).sum() <= MOST_LAYERS:
                 found.append((one, layers))
     return found
+
+
+def _is_drawn(layers: pd.DataFrame) -> pd.Series:
+    return layers["kind"].isin(DRAWN) & (layers["output_shape"] != "")
 
 
 def _draw_network(axes: Axes, layers: pd.DataFrame) -> None:
