@@ -122,7 +122,7 @@ def _another_option(section: str, ours: Mapping[str, Any], theirs: Mapping[str, 
         is_said = text == NONE or f"_{option}".endswith(f"_{text}") or are_alike(value, theirs.get(setting))
         if setting.startswith(f"{section}.") and not is_said:
             words = words_of(setting, value, theirs.get(setting), of_section=False)
-            (others if setting in theirs else own).append(words)
+            (own if are_alike(theirs.get(setting), None) else others).append(words)
     words = f"{GROUPS.get(section, section)} {option}"
     return Difference(key, words, value_text(theirs[key]), tuple(own), tuple(others))
 
