@@ -17,6 +17,7 @@ from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.configure import configure
 from dxa_tbs.pipeline.imports import garbage_collection_paused
+from dxa_tbs.workers import end_with_parent
 
 register_schemas()
 log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
@@ -28,6 +29,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
     In a sweep, a failed job does not stop the others, and the sweep ends with a non-zero exit status.
     """
+    end_with_parent()  # a launcher may have started this process
     is_single = HydraConfig.get().mode == RunMode.RUN
     failure: Exception
     try:

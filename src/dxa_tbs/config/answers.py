@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dxa_tbs.config.kinds import KINDS
 from dxa_tbs.config.schema import Config, conf_dir
+from dxa_tbs.config.stopping import stoppable
+from dxa_tbs.disk import explain as explain_os_error
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
@@ -33,6 +35,8 @@ TRACE = "HYDRA_FULL_ERROR"  # if the user sets it to 1, stack traces are shown i
 def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Print user errors as one line on stderr and exit with status 1; our own errors keep their stack trace.
 
+    Ctrl-C and SIGTERM end the command in the same way, see `stopping`.
+
     Args:
         arguments: the command line; its --config-dir flags help to find the faulty YAML file.
     """
@@ -41,7 +45,8 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
         return
     os.environ[TRACE] = "1"  # makes Hydra raise its exceptions instead of printing them
     try:
-        yield
+        with stoppable():
+            yield
     except Refusal as refusal:
         print_refusal(refusal)
         sys.exit(1)
@@ -63,14 +68,8 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        print(
-            f"dxa_tbs: {error.filename}: {error.strerror}: name a file or folder that can be read and written",
-            file=sys.stderr,
-        )
+        print(f"dxa_tbs: {explain_os_error(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("dxa_tbs: stopped", file=sys.stderr)
-        sys.exit(130)
     finally:
         del os.environ[TRACE]
 

@@ -14,6 +14,7 @@ import PIL
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.data.augment import Changes, augment
+from dxa_tbs.disk import create_array
 from dxa_tbs.hashes import sha256_of_array
 
 VERSION = 2  # increase when a change alters a pixel or the order: cached copies are then stale
@@ -49,7 +50,7 @@ def _write(
     folder: Path, *, pixels: np.ndarray, rows: np.ndarray, plan: pd.DataFrame, changes: Changes, seed: int
 ) -> None:
     shape = (len(rows) + len(plan), *pixels.shape[1:])
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    images = create_array(folder / "images.npy", np.dtype(np.uint8), shape)
     for place, row in enumerate(rows):
         images[place] = pixels[row]
     for place, (row, image_id) in enumerate(zip(plan.index, plan["image_id"], strict=True), start=len(rows)):

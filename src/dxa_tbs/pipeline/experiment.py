@@ -20,6 +20,7 @@ from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.kinds import kind_of
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.split import SPLITS
+from dxa_tbs.disk import one_line_errors
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.own_code import code_sha256, named_code
@@ -96,7 +97,7 @@ def run_experiment(
     clock, plain = Clock(), to_plain(config)
     weights_sha256 = _weights_sha256(config)
     run_dir = run_folder(plain, defaults=defaults, evaluated_sha256=weights_sha256 if config.evaluate else None)
-    with gathered_warnings() as warnings, gathered_digests() as digests:
+    with gathered_warnings() as warnings, gathered_digests() as digests, one_line_errors():
         cohort = gather_cohort(config, needed=("test",) if config.evaluate else SPLITS)
         made_from = {
             "data_sha256": cohort.data_sha256,

@@ -47,12 +47,11 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
             try:
                 yield True
             except Exception as error:
-                mark_failed(run_dir, config, error)
+                with contextlib.suppress(OSError):  # the disk may be full
+                    mark_failed(run_dir, config, error)
                 raise
     finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (run_dir / LOCK).unlink(missing_ok=True)
+        lock.release()  # its file stays: if it were deleted, a process that waits and a later one would both get a lock
 
 
 def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> None:
