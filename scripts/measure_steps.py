@@ -24,7 +24,7 @@ from reference_model import build_reference
 
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models.pretrained import cut_at_dropout
+from dxa_tbs.models.chain import cut_at_dropout
 from dxa_tbs.tasks.losses import cross_entropy
 from dxa_tbs.training.batches import Samples, build_normalisation
 from dxa_tbs.training.device import (

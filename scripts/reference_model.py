@@ -14,7 +14,8 @@ from torch import nn
 
 from dxa_tbs.config.choices import Architecture
 from dxa_tbs.models.adhoc import build_adhoc
-from dxa_tbs.models.pretrained import build_pretrained, freeze_backbone
+from dxa_tbs.models.chain import freeze_backbone
+from dxa_tbs.models.pretrained import build_pretrained
 
 MODELS = Path(__file__).parents[1] / "conf" / "model"
 

@@ -17,7 +17,7 @@ from PIL import Image
 from reference_model import build_reference, build_sgd, parser
 
 from dxa_tbs.tasks.losses import cross_entropy
-from dxa_tbs.training.step import enter_training
+from dxa_tbs.training.modes import enter_training
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVAL_BATCH_SIZE = 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,11 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def composed(*overrides: str) -> Config:
+    return copy.deepcopy(_composed(overrides))
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...]) -> Config:
     return load_config(compose("config", overrides=list(overrides)))
 
 
@@ -65,6 +72,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     return run_experiment(composed(*typed), defaults=defaults_of(typed))
 
 
+def run(*typed: str) -> Path:
+    """Run what the command line would run with these settings, from Python; return the run folder."""
+    import dxa_tbs
+
+    return dxa_tbs.train(dxa_tbs.compose(typed)).folder
+
+
 def defaults_of(typed: Sequence[str]) -> dict[str, Any]:
     """Return what the entries hand to a run for the name of its folder."""
-    return default_settings(chosen_options(typed))
+    return copy.deepcopy(_defaults(tuple(sorted(chosen_options(typed).items()))))
+
+
+@functools.cache
+def _defaults(chosen: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return default_settings(dict(chosen))

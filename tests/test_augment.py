@@ -1,4 +1,4 @@
-"""Copies: Table I's counts, origins, determinism, and what they do to pixels."""
+"""Copies: Table I's counts, origins, determinism, and the same pixels as in version 0.1.0."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import composed
+from PIL import Image
 
 from dxa_tbs.config.choices import Interpolation
-from dxa_tbs.data.augment import Changes, augment, plan_copies
+from dxa_tbs.data.augment import _stream, make_copy, plan_copies
+from dxa_tbs.pipeline.augmentation import build_operations
 from dxa_tbs.pipeline.prepare import ImageSet, add_copies
 
 IMAGE = np.random.default_rng(0).integers(40, 180, (224, 224), dtype=np.uint8)
@@ -27,12 +29,34 @@ def table_of(counts: dict[str, tuple[int, int]]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(image_id=names, patient_id=names, origin="")
 
 
-def changed(image: np.ndarray, **changes: object) -> np.ndarray:
-    names = {"image_id": changes.pop("image_id", "a+1"), "seed": changes.pop("seed", 0)}
-    least, greatest = changes.pop("brightness_change", (0.0, 0.0))  # type: ignore[misc]
-    brightness = {"min_brightness_change": least, "max_brightness_change": greatest}
-    nothing = {"flip_probability": 0.0, "max_rotation_deg": 0.0, "interpolation": Interpolation.bicubic}
-    return augment(image, Changes(**nothing | brightness | changes), **names)  # type: ignore[arg-type]
+def copy_of(image: np.ndarray, *typed: str, image_id: str = "a+1", seed: int = 0) -> np.ndarray:
+    """Return a copy as it is made with these settings."""
+    return make_copy(image, build_operations(composed(*typed).augmentation), image_id=image_id, seed=seed)
+
+
+def copy_of_0_1_0(image: np.ndarray, interpolation: Interpolation, *, image_id: str, seed: int) -> np.ndarray:
+    """Return the copy that version 0.1.0 made with the paper's settings: its code, shortened."""
+    rng = _stream(seed, image_id)
+    is_flipped = rng.random() < 0.5
+    angle_deg = rng.uniform(-10.0, 10.0)
+    factor = 1 + rng.choice([-1, 1]) * rng.uniform(0.1, 0.4)
+    image = image[:, ::-1] if is_flipped else image
+    angle = np.deg2rad(abs(angle_deg))
+    margin = int(np.ceil(max(image.shape) / 2 * (np.cos(angle) + np.sin(angle) - 1))) + 2
+    resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation.value]
+    padded = Image.fromarray(np.pad(image, margin, mode="reflect"))
+    turned = np.asarray(padded.rotate(angle_deg, resample=resampling))[margin:-margin, margin:-margin]
+    return np.asarray(np.clip(np.rint(turned * np.float32(factor)), 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("option", "interpolation"), [("paper", Interpolation.bilinear), ("balanced", Interpolation.bicubic)]
+)
+def test_copies_are_those_of_version_0_1_0_bit_for_bit(option: str, interpolation: Interpolation) -> None:
+    for number in range(40):
+        named = {"image_id": f"a+{number}", "seed": number % 3}
+        copy = copy_of(IMAGE, f"augmentation={option}", **named)  # type: ignore[arg-type]
+        assert np.array_equal(copy, copy_of_0_1_0(IMAGE, interpolation, **named))  # type: ignore[arg-type]
 
 
 def test_the_papers_augmentation_gives_table_1() -> None:
@@ -67,36 +91,9 @@ def test_both_classes_get_the_same_share_when_balanced() -> None:
 
 
 def test_the_same_seed_and_name_give_the_same_copy_and_others_do_not() -> None:
-    how = {"max_rotation_deg": 10.0, "brightness_change": (0.1, 0.4), "flip_probability": 0.5}
-    assert np.array_equal(changed(IMAGE, **how), changed(IMAGE, **how))
-    assert not np.array_equal(changed(IMAGE, **how), changed(IMAGE, **how | {"image_id": "a+2"}))
-    assert not np.array_equal(changed(IMAGE, **how), changed(IMAGE, **how | {"seed": 1}))
-
-
-def test_a_flip_mirrors_and_no_change_at_all_changes_nothing() -> None:
-    assert np.array_equal(changed(IMAGE), IMAGE)
-    assert np.array_equal(changed(IMAGE, flip_probability=1.0), IMAGE[:, ::-1])
-
-
-def test_brightness_changes_by_ten_to_forty_percent_up_or_down() -> None:
-    even = np.full((224, 224), 100, np.uint8)
-    factors = [changed(even, image_id=f"a+{k}", brightness_change=(0.1, 0.4))[0, 0] / 100 for k in range(200)]
-    change = np.abs(np.array(factors) - 1)
-    assert change.min() >= 0.095
-    assert change.max() <= 0.405
-    assert {bool(factor > 1) for factor in factors} == {True, False}
-
-
-@pytest.mark.parametrize("interpolation", list(Interpolation))
-def test_a_rotation_turns_about_the_centre_and_leaves_no_black_corner(interpolation: Interpolation) -> None:
-    even = np.full((224, 224), 90, np.uint8)
-    assert np.array_equal(changed(even, max_rotation_deg=10.0, interpolation=interpolation), even)
-    dot = np.full((224, 224), 20, np.uint8)
-    dot[102:122, 202:222] = 200  # to the right of the centre
-    turned = changed(dot, max_rotation_deg=10.0, interpolation=interpolation).astype(float) - 20
-    rows, columns = np.indices(turned.shape)
-    angle = np.arctan2((rows * turned).sum() / turned.sum() - 111.5, (columns * turned).sum() / turned.sum() - 111.5)
-    assert 0.2 < abs(np.rad2deg(angle)) <= 10.5
+    assert np.array_equal(copy_of(IMAGE), copy_of(IMAGE))
+    assert not np.array_equal(copy_of(IMAGE), copy_of(IMAGE, image_id="a+2"))
+    assert not np.array_equal(copy_of(IMAGE), copy_of(IMAGE, seed=1))
 
 
 def test_training_gets_originals_and_copies_as_they_are_and_no_test_image(
@@ -130,6 +127,16 @@ def test_copies_are_read_again_and_made_anew_for_other_images_settings_or_seeds(
     assert np.array_equal(first.pixels, again.pixels)
     assert first.table.equals(again.table)
     assert len(list(tmp_path.glob("copies-*/images.npy"))) == 1
-    others = copies("augmentation.max_rotation_deg=5"), copies(seed=1), copies(sha256="y")
-    assert len(list(tmp_path.glob("copies-*/images.npy"))) == 4
-    assert all(not np.array_equal(first.pixels, other.pixels) for other in others[:2])
+    flip, rotate, brightness = ("{name:flip}", "{name:rotate,interpolation:bilinear}", "{name:brightness}")
+    others = (
+        copies("augmentation.operations.1.max_deg=5"),
+        copies(f"augmentation.operations=[{rotate},{flip},{brightness}]"),
+        copies(f"augmentation.operations=[{flip},{rotate}]"),
+        copies(seed=1),
+    )
+    copies(sha256="y")
+    assert len(list(tmp_path.glob("copies-*/images.npy"))) == 6
+    assert all(not np.array_equal(first.pixels, other.pixels) for other in others)
+    same = copies(f"augmentation.operations=[{flip},{rotate},{brightness}]")  # the left out settings have these values
+    assert np.array_equal(first.pixels, same.pixels)
+    assert len(list(tmp_path.glob("copies-*/images.npy"))) == 6

@@ -14,16 +14,17 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from conftest import composed
 from PIL import Image
 from torch import nn
 
 from dxa_tbs import cache
 from dxa_tbs.cache import DIGESTS, cached_folder
-from dxa_tbs.config.choices import Fit, Interpolation, Precision
-from dxa_tbs.data.augment import Changes
+from dxa_tbs.config.choices import Fit, Precision
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import hash_sources, load_images
 from dxa_tbs.errors import Refusal
+from dxa_tbs.pipeline.augmentation import build_operations
 from dxa_tbs.training.batches import build_normalisation
 from dxa_tbs.training.features import frozen_features
 
@@ -33,7 +34,6 @@ KINDS = {
     "features": ("features.npy", DIGESTS),
 }
 BOTH = [(kind, name) for kind, names in KINDS.items() for name in names]
-CHANGES = Changes(0.5, 10.0, 0.1, 0.4, Interpolation.bilinear)
 Content = tuple[object, ...]
 
 
@@ -56,6 +56,7 @@ def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
     for name in "ab":
         Image.fromarray(rng.integers(0, 256, (230, 230), dtype=np.uint8)).save(tmp_path / f"{name}.png")
     table = pd.DataFrame({"image_id": ["a", "b"], "source": [tmp_path / "a.png", tmp_path / "b.png"]})
+    operations = build_operations(composed().augmentation)
     plan = pd.DataFrame({"image_id": ["a-1", "b-1"]}, index=[0, 1])
     where, pixels = tmp_path / "cache", rng.integers(0, 256, (2, 224, 224), dtype=np.uint8)
     stem = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
@@ -65,7 +66,7 @@ def load(tmp_path: Path) -> dict[str, Callable[[], Content]]:
         return found.pixels.tobytes(), found.sha256, found.measures.to_csv(), found.bits
 
     def copies() -> Content:
-        made, sha256 = load_with_copies(pixels, np.arange(2), ["x", "y"], plan, CHANGES, seed=0, cache_dir=where)
+        made, sha256 = load_with_copies(pixels, np.arange(2), ["x", "y"], plan, operations, seed=0, cache_dir=where)
         return made.tobytes(), sha256
 
     def features() -> Content:

@@ -17,7 +17,7 @@ from dxa_tbs.models.texture import texture_channels
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.learner import build_learner
 from dxa_tbs.pipeline.train import new_network
-from dxa_tbs.runs.records import read_layers, read_metrics, read_predictions, read_split
+from dxa_tbs.runs.records import read_layers, read_metrics, read_predictions
 from dxa_tbs.training.batches import build_normalisation
 
 CPU = torch.device("cpu")
@@ -141,15 +141,14 @@ def run(tmp_path: Path, cache_dir: Path, *typed: str) -> Path:
 
 def test_images_of_another_size_with_one_channel_are_trained_on_and_tested(tmp_path: Path, cache_dir: Path) -> None:
     typed = ("preprocessing.size_px=96", "model.input_mean=[0.0]", "model.input_std=[1.0]", "augmentation=none")
-    small, usual = run(tmp_path, cache_dir, *typed), run(tmp_path, cache_dir, "augmentation=none")
-    assert small != usual
+    small = run(tmp_path, cache_dir, *typed)
     layers = read_layers(small).set_index("layer")
     assert layers.loc["conv1", ["output_shape", "parameters"]].tolist() == ["8x94x94", 8 * (9 + 1)]
     assert layers.loc["fc1", "parameters"] == (32 * 10 * 10 + 1) * 100
-    assert (read_split(small)["sha256"] != read_split(usual)["sha256"]).all()
     assert read_metrics(small)["test"]["at_fixed"]["auc"] is not None
 
 
+@pytest.mark.slow
 def test_texture_channels_reach_training_and_the_cache_of_features(tmp_path: Path, cache_dir: Path) -> None:
     def scores(*typed: str) -> np.ndarray:
         head = ("model=squeezenet", "approach=head", "model.weights=none", "augmentation=none")
@@ -161,6 +160,7 @@ def test_texture_channels_reach_training_and_the_cache_of_features(tmp_path: Pat
     assert np.abs(grey - texture).max() > 1e-3  # a stale cache would make them equal
 
 
+@pytest.mark.slow
 def test_an_evaluation_takes_over_the_input_of_its_run(tmp_path: Path, cache_dir: Path) -> None:
     from hydra import compose
 

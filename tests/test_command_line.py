@@ -44,7 +44,7 @@ def dxa(module: str, *arguments: str, cwd: Path, timeout_s: float = 170) -> subp
         (["labels.rule=three_class"], "labels.rule=three_class: Invalid value 'three_class', expected one of [binary,"),
         (
             ["model=modle4"],
-            "model=modle4: no such option: did you mean model4?; options: alexnet, densenet121, model1,",
+            "model=modle4: no such option: did you mean model4?; options: alexnet, custom, densenet121, model1,",
         ),
         (
             ["approach=full", "model=model4"],
@@ -220,13 +220,15 @@ def test_help_shows_commands_groups_and_settings(tmp_path: Path) -> None:
     assert done.returncode == 0
     for text in ("python -m dxa_tbs.train -m", "patience: 15"):
         assert text in done.stdout
-    for group in ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment"):
+    groups = ("model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+    for group in (*groups, "sampling", "schedule", "loss", "task"):
         listed = re.search(rf"^{group}: +(.*)$", done.stdout, re.MULTILINE)
         assert listed is not None
         assert set(listed[1].split(", ")) == {path.stem for path in (conf_dir() / group).glob("*.yaml")}
     assert "schema" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_phantom_is_written_once_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:
     few = ("dataset.num_normal=2", "dataset.num_degraded=1", "split=stratified")
     assert dxa("phantom", "hospital", *few, cwd=tmp_path).returncode == 0

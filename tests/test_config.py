@@ -28,7 +28,10 @@ from dxa_tbs.report.patients import RESULT_COLUMNS
 from dxa_tbs.runs.identity import flatten
 from dxa_tbs.runs.records import SPLIT_COLUMNS
 
-GROUPS = ("task", "loss", "model", "approach", "dataset", "split", "augmentation", "optimizer", "experiment")
+GROUPS = (
+    *("task", "loss", "model", "approach", "dataset", "split", "channels", "augmentation"),
+    *("sampling", "optimizer", "schedule", "tracker", "experiment"),
+)
 IMAGENET = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet")
 NEEDED = {
     "phantom_text": ["split=stratified"],
@@ -38,7 +41,11 @@ NEEDED = {
     "full": ["model=squeezenet"],
     "head": ["model=squeezenet"],
     **{name: ["approach=full"] for name in IMAGENET},
+    "torchvision": ["model.architecture=efficientnet_b0", "approach=full"],
+    "timm": ["model.architecture=convnext_tiny.fb_in1k", "approach=full"],
 }
+
+CALLED = {"torchvision": "efficientnet_b0", "timm": "timm_convnext_tiny.fb_in1k"}  # not as the option
 TABLE_II = """model,batch_size,lr,momentum
 model1,24,0.001,0.6
 model2,24,0.0001,0.7
@@ -55,9 +62,15 @@ NOT_OF_THE_PROTOCOL = {
         "trainer.micro_batch_size",
         "trainer.device",
         "evaluation.shown_errors",
+        "tracker.name",
     ),  # same results
     "trainer.precision",  # has a mark of its own
 }
+
+
+def needed(group: str, option: str) -> list[str]:
+    """Return the settings without which an option of a group cannot be chosen."""
+    return [*NEEDED.get(option, []), *([f"{group}.factory=own:build"] if option == "custom" else [])]
 
 
 def options(group: str) -> list[str]:
@@ -66,10 +79,11 @@ def options(group: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
 def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
-    config = composed(f"{group}={option}", *NEEDED.get(option, []))
+    rate = ["optimizer.lr=0.1"] * (group == "optimizer")
+    config = composed(f"{group}={option}", *needed(group, option), *rate)
     check_config(config)
     if group != "experiment":
-        assert getattr(config, group).name == option
+        assert getattr(config, group).name == CALLED.get(option, option)
 
 
 @pytest.mark.parametrize(("approach", "model"), [(table.approach, model) for table in RESULTS for model in table.rows])
@@ -106,13 +120,28 @@ def test_the_papers_settings_yield_to_the_command_line() -> None:
     assert composed("model=model1", "optimizer.lr=0.5", "trainer.batch_size=7").optimizer.lr == 0.5
 
 
+@pytest.mark.parametrize("row", list(csv.DictReader(TABLE_II.splitlines())), ids=lambda row: row["model"])
+def test_a_network_derived_in_a_file_of_ones_own_keeps_the_papers_settings(row: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    text = f"defaults: [{row['model']}, _self_]\nname: wide\nfc_widths: [70]\n"
+    (tmp_path / "model/wide.yaml").write_text(text)
+    found = f"hydra.searchpath=[file://{tmp_path.as_posix()}]"
+    config = composed(found, "model=wide")
+    assert (config.model.name, config.model.fc_widths) == ("wide", [70])  # type: ignore[attr-defined]
+    assert config.trainer.batch_size == int(row["batch_size"])
+    optimizer = {"name": "sgd", "lr": float(row["lr"]), "momentum": float(row["momentum"]), "weight_decay": 0.0}
+    assert vars(config.optimizer) == optimizer
+    assert not is_papers_experiment("adhoc", to_plain(config)["model"])
+
+
 @pytest.mark.parametrize("model", options("model"))
 def test_sgds_learning_rate_does_not_leak_into_adamw_but_the_batch_size_stays(model: str) -> None:
     own = OmegaConf.load(conf_dir() / "optimizer/adamw.yaml")
-    config = composed(f"model={model}", "optimizer=adamw")
+    also = needed("model", model)
+    config = composed(f"model={model}", "optimizer=adamw", *also)
     assert config.optimizer.lr == own.lr
     assert not hasattr(config.optimizer, "momentum")
-    assert config.trainer.batch_size == composed(f"model={model}").trainer.batch_size
+    assert config.trainer.batch_size == composed(f"model={model}", *also).trainer.batch_size
 
 
 @pytest.mark.parametrize("recipe", options("recipe"))
@@ -154,7 +183,7 @@ def test_every_setting_is_read_somewhere() -> None:
         (["split=external"], "split=external"),
         (["split=stratified", "split.val_fraction=0.9"], "split.val_fraction=0.9"),
         (["dataset.num_normal=10"], "split=stratified"),
-        (["augmentation.max_brightness_change=0.05"], "max_brightness_change=0.05"),
+        (["augmentation.operations.2.max_change=0.05"], "augmentation.operations.2.min_change=0.1, max_change=0.05"),
         (["model.filters=[8,8,8,8,8,8,8]"], "model.filters"),
         (["model.input_std=[1,1]"], "model.input_std"),
         (["evaluation.threshold=1"], "evaluation.threshold=1"),
@@ -200,7 +229,7 @@ def floats(section: object, prefix: str = "") -> dict[str, int]:
 
 
 @pytest.mark.parametrize("chosen", [["optimizer=adamw", "split=stratified"], ["model=vgg16", "approach=full"]], ids=str)
-@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("number", ["nan", *(pytest.param(text, marks=pytest.mark.slow) for text in ("inf", "-inf"))])
 def test_no_setting_takes_a_number_that_is_not_finite(chosen: list[str], number: str) -> None:
     keys = floats(composed(*chosen))
     assert {"model.input_std", "optimizer.lr", "evaluation.threshold", "labels.degraded_max_tbs"} <= set(keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,16 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
+from dxa_tbs.pipeline.rehearsal import build_schedule, optimizer_settings
 from dxa_tbs.pipeline.train import new_network, prepare_step, train
+from dxa_tbs.training.averaging import with_average
 from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.changing import ChangingSamples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory
+from dxa_tbs.training.modes import enter_training
 from dxa_tbs.training.precision import AMPERE, compute_exactly
-from dxa_tbs.training.step import Step, build_optimizer, build_step, enter_training
+from dxa_tbs.training.sampling import shuffle
+from dxa_tbs.training.step import Step, build_optimizer, build_step
 from dxa_tbs.training.step_check import disagreement
 
 ADHOC = [f"model{number}" for number in (1, 2, 3, 4)]
@@ -48,8 +52,13 @@ def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, 
     samples = take_samples(learner, place(learner, Inputs(pixels, [])), rows, rows % 2)
     if is_recorded:
         return learner.model, samples, prepare_step(network, learner, samples, config)
-    settings = {key: value for key, value in dataclasses.asdict(config.optimizer).items() if key != "name"}
-    optimizer = build_optimizer(learner.model, function_of("optimizer", config.optimizer), is_recorded=True, **settings)
+    optimizer = build_optimizer(
+        learner.model,
+        function_of("optimizer", config.optimizer),
+        is_recorded=True,
+        is_scheduled=config.schedule.name != "constant",
+        **optimizer_settings(config),
+    )
     step = build_step(
         learner.model,
         optimizer,
@@ -57,7 +66,10 @@ def prepared(config: Config, *, is_recorded: bool) -> tuple[nn.Module, Samples, 
         to_input=learner.to_input,
         device=learner.device,
         precision=learner.precision,
+        schedule=build_schedule(optimizer, config),
     )
+    if config.trainer.ema_decay is not None:
+        step = with_average(step, learner.model, decay=config.trainer.ema_decay)
     enter_training(learner.model, moves_frozen_bn=False)
     return learner.model, samples, step
 
@@ -93,6 +105,48 @@ def test_a_recorded_step_trains_the_same_bits_as_an_eager_one(name: str, precisi
         pytest.skip("two networks are enough")
     without_dropout = ["model.dropout=0", "model.backbone_dropout=0"] if name in PRETRAINED else []
     assert_equal_states(configured(name, f"trainer.precision={precision}", f"optimizer={optimizer}", *without_dropout))
+
+
+def scheduled(config: Config, *, is_recorded: bool) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Return the weights and their average after all epochs, and the learning rate of each epoch."""
+    model, samples, step = prepared(config, is_recorded=is_recorded)
+    rates, orders = [], shuffle(samples.targets_N, seed=1)
+    for _ in range(config.trainer.epochs):
+        rates.append(step.lr)
+        for batch in samples.batches(next(orders).to(samples.rows_N.device).split(config.trainer.batch_size)):
+            step.run(*batch)
+        step.schedule(1.0)
+    assert step.averaged is not None
+    averages = {f"averaged {name}": value for name, value in step.averaged.state_dict().items()}
+    return {**model.state_dict(), **averages}, rates
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["model3", "squeezenet"])
+def test_a_recorded_step_follows_the_schedule_and_is_averaged(
+    name: str, optimizer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A number and a tensor are rounded differently on their way to the kernel."""
+    own = ["model.dropout=0"] if name == "squeezenet" else []
+    typed = [*own, "trainer.precision=fp32", f"optimizer={optimizer}", "trainer.epochs=4", "trainer.ema_decay=0.9"]
+    cosine = ["schedule=cosine", "schedule.warmup_epochs=1"]
+    (direct, rates), (recorded, same_rates) = (
+        scheduled(configured(name, *typed, *cosine), is_recorded=is_recorded) for is_recorded in (False, True)
+    )
+    assert not [text for text in caplog.messages if "not recorded" in text or "cannot be recorded" in text]
+    assert rates == same_rates
+    assert [rate / rates[1] for rate in rates] == pytest.approx([0.5, 1, 0.75, 0.25])
+    assert [key for key in direct if not torch.allclose(direct[key], recorded[key], rtol=1e-3, atol=1e-5)] == []
+    constant, _ = scheduled(configured(name, *typed), is_recorded=True)
+    assert any(not torch.allclose(constant[key], recorded[key], rtol=1e-3, atol=1e-5) for key in recorded)
+
+
+@pytest.mark.gpu
+def test_weighted_and_focal_losses_are_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    for typed in (["loss=weighted", "loss.class_weights=[1,4]"], ["loss=focal", "loss.class_weights=[1,4]"]):
+        assert_equal_states(configured("model3", "trainer.precision=fp32", *typed))
+    assert not [text for text in caplog.messages if "recorded" in text]
 
 
 @pytest.mark.gpu
@@ -200,6 +254,27 @@ def test_batches_copied_from_the_host_are_correct_even_if_the_gpu_is_busy() -> N
         inputs.zero_()
     for ours, theirs in zip(found, resident.batches([index.to(device) for index in indices]), strict=True):
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.gpu
+def test_images_changed_while_the_gpu_is_busy_are_those_that_were_made() -> None:
+    device, rows = torch.device("cuda", 0), torch.randperm(2000)
+    pixels, labels = torch.randint(0, 256, (2000, 64, 64), dtype=torch.uint8), torch.arange(2000.0)
+
+    def change(row: int, epoch: int) -> np.ndarray:
+        return pixels[row].numpy() + np.uint8(epoch)
+
+    samples = ChangingSamples(pixels.to(device), rows, labels.to(device), change).in_epoch(3)
+    indices = torch.randperm(2000).split(24)
+    assert torch.equal(samples.take(indices[0])[0].cpu(), pixels[rows[indices[0]]])
+    found = []
+    for inputs, numbers in samples.batches(indices):
+        torch.cuda._sleep(2_000_000)  # the device lags behind the host
+        found.append((inputs.clone(), numbers.clone()))
+        inputs.zero_()
+    for (inputs, numbers), index in zip(found, indices, strict=True):
+        assert torch.equal(inputs.cpu(), pixels[rows[index]] + 3)
+        assert torch.equal(numbers.cpu(), labels[index])
 
 
 @pytest.mark.gpu

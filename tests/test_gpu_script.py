@@ -30,6 +30,7 @@ def run(steps: list[gpu.Step], kept: dict[str, Any], out: Path, *, left_s: float
     return {name: done["status"] for name, done in kept["steps"].items()}
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_or_hangs_is_recorded_and_the_next_one_starts(tmp_path: Path) -> None:
     count = f"open({str(tmp_path / 'count')!r}, 'a').write('x'); print('x')"
     steps = [

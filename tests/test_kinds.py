@@ -103,6 +103,7 @@ def test_an_evaluation_asks_the_task_of_the_run(images: Path, tmp_path: Path) ->
     assert read_predictions(again)[columns].equals(read_predictions(run_dir)[columns])
 
 
+@pytest.mark.slow
 def test_a_network_and_a_dataset_from_outside_reach_the_report(images: Path, tmp_path: Path) -> None:
     """The binary task gets the images of two classes only."""
     two = tmp_path / "two"
@@ -134,6 +135,8 @@ def test_the_settings_of_a_kind_from_outside_are_part_of_its_identity(images: Pa
         (["model.weights=weights.pt"], r"model\.weights=weights\.pt: tiny is trained from scratch"),
         (["approach=head"], "approach=head: retrains the last layer of an ImageNet network, which tiny is not"),
         (["loss=cross_entropy"], "loss=cross_entropy: needs classes, and task=regression has none"),
+        (["loss=focal"], "loss=focal: needs classes, and task=regression has none"),
+        (["sampling=balanced"], "sampling=balanced: needs classes, and task=regression has none"),
         (["augmentation=paper"], "augmentation=paper: sets the copies of 2 classes, and task=regression has 0"),
         (["task=binary", "loss=cross_entropy"], "task=binary: a label is 2, and its classes are Normal, Degraded"),
     ],

@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import composed
 from hydra import compose
 from sklearn.metrics import roc_auc_score
 
 import dxa_tbs
+from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.runs.files import CONFIG_YAML, FAILED_JSON, METRICS_JSON, PREDICTIONS_CSV, read_csv, read_json, read_yaml
@@ -277,3 +279,54 @@ def test_each_setting_that_version_0_1_0_lacks_is_in_the_table_of_added_settings
     else:
         section = part.split("=")[0]
         assert completed_settings({section: old})[section].keys() == set(cfg[section])
+
+
+FLAT = {
+    "flip_probability": 0.5,
+    "max_rotation_deg": 10.0,
+    "min_brightness_change": 0.1,
+    "max_brightness_change": 0.4,
+    "interpolation": "bilinear",
+}
+COPIES = {"copies_per_normal": 0.2298, "copies_per_degraded": 3.804}
+
+
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_the_augmentation_of_older_runs_becomes_a_list_of_operations(version: int | None) -> None:
+    def completed(**augmentation: object) -> dict[str, object]:
+        stored = {"augmentation": augmentation} | ({} if version is None else {"schema_version": version})
+        return dict(completed_settings(stored)["augmentation"])
+
+    paper = to_plain(composed("augmentation=paper"))["augmentation"]
+    assert completed(name="paper", **COPIES, **FLAT) == paper
+    turned = completed(name="paper", **COPIES, **FLAT | {"max_rotation_deg": 0.0})
+    assert turned["operations"][1] == {"name": "rotate", "max_deg": 0.0, "interpolation": "bilinear"}  # type: ignore[index]
+    balanced = FLAT | {"interpolation": "bicubic"}
+    shares = dict.fromkeys(COPIES, 0.6992)
+    assert (
+        completed(name="balanced", **shares, **balanced) == to_plain(composed("augmentation=balanced"))["augmentation"]
+    )
+    nothing = dict.fromkeys(FLAT, 0.0) | {"interpolation": "bicubic"} | dict.fromkeys(COPIES, 0.0)
+    assert completed(name="none", **nothing) == to_plain(composed("augmentation=none"))["augmentation"]
+
+
+def test_a_damaged_augmentation_of_an_older_run_stays_damaged() -> None:
+    lacking = {key: value for key, value in FLAT.items() if key != "interpolation"}
+    assert (
+        "operations" not in completed_settings({"augmentation": {"name": "paper", **COPIES, **lacking}})["augmentation"]
+    )
+    newer = {"augmentation": {"name": "paper", **COPIES, **FLAT}, "schema_version": 3}
+    assert "operations" not in completed_settings(newer)["augmentation"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("max_rotation_deg", "wide"), ("interpolation", 3), ("flip_probability", None), ("max_brightness_change", [0.4])],
+)
+def test_an_edited_augmentation_of_a_run_of_0_1_0_is_named(tmp_path: Path, key: str, value: object) -> None:
+    run_dir = tmp_path / "seed0"
+    shutil.copytree(STORED / "outputs" / ADHOC, run_dir)
+    config = read_yaml(run_dir / CONFIG_YAML)
+    config["augmentation"][key] = value
+    (run_dir / CONFIG_YAML).write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert str(find_damage(run_dir)).startswith("config.yaml has no usable ")

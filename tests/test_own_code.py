@@ -77,7 +77,7 @@ def test_code_without_a_file_is_refused(folder: Path) -> None:
 def test_code_of_a_finished_run_must_be_named_again() -> None:
     require_named_again({}, {}, run="outputs/r")
     require_named_again({"model.factory": "own:a"}, {"model.factory": "own:a", "other": "x"}, run="outputs/r")
-    with pytest.raises(Refusal, match=r"outputs/r needs code of yours.* give model\.factory=own:a"):
+    with pytest.raises(Refusal, match=r"outputs/r needs code of yours.* give model=custom model\.factory=own:a"):
         require_named_again({"model.factory": "own:a"}, {}, run="outputs/r")
     with pytest.raises(Refusal, match=r"model\.factory=own:b: the run was made with own:a"):
         require_named_again({"model.factory": "own:a"}, {"model.factory": "own:b"}, run="outputs/r")

@@ -116,7 +116,13 @@ def test_controls_stand_with_their_split_alone_each_with_its_own_images(tmp_path
     assert (rows["n"] == 181).all()
 
 
-@pytest.mark.parametrize("name", sorted(RESULT_COLUMNS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("score", "fold") else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(RESULT_COLUMNS)
+    ],
+)
 def test_an_old_subgroup_with_the_name_of_a_column_of_the_report_stays_readable(name: str, tmp_path: Path) -> None:
     run_dir = store_run(tmp_path, "model=model1")
     table = pd.read_csv(run_dir / "split.csv", keep_default_na=False)

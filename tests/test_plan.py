@@ -193,6 +193,7 @@ def test_an_evaluation_of_images_scored_before_is_not_stated_before(tmp_path: Pa
     assert "on test images scored before" in " ".join(made.primary.lines)
 
 
+@pytest.mark.slow
 def test_of_several_experiments_of_a_name_the_plan_says_which(tmp_path: Path) -> None:
     folder = study(tmp_path)
     for seed in (0, 1):
@@ -200,7 +201,7 @@ def test_of_several_experiments_of_a_name_the_plan_says_which(tmp_path: Path) ->
     path = folder / FILE
     assert "2 experiments are adhoc/model2, and the plan does not say which" in make(folder).primary.lines[0]
     path.write_text(path.read_text(encoding="utf-8").replace("adhoc/model2", "adhoc/model2 optimizer.lr=1e-2"))
-    assert "minus model2 adhoc (2): " in make(folder).primary.lines[0]
+    assert "minus model2 adhoc, learning rate 0.01: " in make(folder).primary.lines[0]
     (folder / "phantom/adhoc/model2/seed1/predictions.csv").write_text("")
     assert "a run of adhoc/model2 is left out (damaged: " in make(folder).primary.lines[0]
 

@@ -205,7 +205,9 @@ def losses_of_20_steps(name: str, precision: str) -> tuple[list[float], nn.Modul
     return losses, network.model
 
 
-@pytest.mark.parametrize("name", ["model1", "model3", pytest.param("model4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["model3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("model1", "model4"))]
+)
 def test_twenty_steps_agree_with_the_plain_network_in_fp32(name: str) -> None:
     config = composed(f"model={name}", "approach=adhoc", "trainer.device=cpu", "trainer.precision=fp32")
     plain = new_network(config)

@@ -15,8 +15,10 @@ from torch import nn
 from dxa_tbs.config.choices import Architecture, Precision
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models import fp32_layers
+from dxa_tbs.models.chain import as_chain, cut_at_dropout, freeze_backbone, head_of
+from dxa_tbs.models.heads import Dropout
 from dxa_tbs.models.inspection import count_parameters
-from dxa_tbs.models.pretrained import Dropout, as_chain, build_pretrained, cut_at_dropout, freeze_backbone, last_layer
+from dxa_tbs.models.pretrained import build_pretrained
 from dxa_tbs.pipeline import network
 from dxa_tbs.pipeline.learner import predict_all
 from dxa_tbs.pipeline.network import Network
@@ -100,7 +102,7 @@ def test_parameter_counts_are_the_papers_and_the_cut_parts_compute_the_same(name
     assert not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in stem)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("name", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_without_dropout_in_the_backbone_the_cut_is_before_the_last_dropout(name: str) -> None:
     stem, tail = cut_at_dropout(build(name, backbone_dropout=0.0))
     assert [type(layer) for layer in tail] == [Dropout, fp32_layers.Linear]
@@ -145,7 +147,7 @@ def test_both_outputs_of_a_new_squeezenet_get_gradients_unlike_with_torchvisions
         return bool((layer(features).relu().mean((2, 3)) > 0).all())
 
     torch.manual_seed(0)
-    assert all(alive(last_layer(build("squeezenet"))) for _ in range(20))
+    assert all(alive(head_of(build("squeezenet"))) for _ in range(20))
     theirs = [nn.Conv2d(512, 2, 1) for _ in range(20)]
     assert not all(alive(layer) for layer in theirs)
 
@@ -180,7 +182,7 @@ def test_training_a_head_does_not_change_a_bit_of_the_backbone(name: str, tmp_pa
     model = run_head(name, tmp_path, *settings, network=start)[0].network.model
     before, after = start.state_dict(), model.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
-    last = next(key for key, module in model.named_modules() if module is last_layer(model))
+    last = next(key for key, module in model.named_modules() if module is head_of(model))
     assert moved == {f"{last}.weight", f"{last}.bias"}
 
 

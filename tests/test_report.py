@@ -263,6 +263,7 @@ def test_checklist_and_model_card_say_what_is_open(root: Path, page: Page) -> No
     assert "never that a model works on patients" in card
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(root: Path) -> None:
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     before = {path: path.read_bytes() for path in files}

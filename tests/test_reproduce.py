@@ -36,6 +36,7 @@ def test_fourteen_experiments_in_the_papers_order_and_a_control_for_every_seed()
     assert [job.config.labels.permuted_seed for job in jobs] == ([None] * 14 + [0]) * 2
 
 
+@pytest.mark.slow
 def test_a_job_is_written_where_training_alone_would_write_it() -> None:
     job = plan(["trainer.epochs=3"])[4]
     typed = ["approach=full", "model=squeezenet", "trainer.epochs=3"]
@@ -61,6 +62,7 @@ def test_what_cannot_be_planned_is_refused(typed: str, answer: str) -> None:
         plan(["seed=0", "seed=1"])
 
 
+@pytest.mark.slow
 def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kind() -> None:
     jobs = plan(["split=kfold", "split.folds=2", "split.fold=0,1", "model.weights=none", "model.dropout=0.2"])
     assert len(jobs) == 30

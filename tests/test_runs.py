@@ -239,7 +239,7 @@ def test_a_new_run_states_the_version_of_its_settings_which_is_no_setting(tmp_pa
 def test_a_value_that_an_unversioned_run_has_stays() -> None:
     """Development versions after 0.1.0 had trainer.watched before config.yaml stated a version."""
     for stored, now in (({"watched": "originals"}, {"watched": "originals"}), ({}, {"watched": "all"})):
-        assert completed_settings({"trainer": stored}) == {"trainer": now, **ADDED_SECTIONS}
+        assert completed_settings({"trainer": stored}) == {"trainer": {**now, "ema_decay": None}, **ADDED_SECTIONS}
 
 
 def test_a_setting_that_a_run_should_have_is_not_filled_in(tmp_path: Path) -> None:

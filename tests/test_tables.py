@@ -348,6 +348,7 @@ def store_own_run(root: Path, *typed: str, **own: dict[str, Any]) -> Path:
     return run_dir
 
 
+@pytest.mark.slow
 def test_what_the_paper_does_not_have_stands_in_the_report_with_a_table_of_its_own(tmp_path: Path) -> None:
     store_run(tmp_path, "model=model4")
     store_own_run(tmp_path, "model=model1", model={"name": "wide", "filters": [8, 28]})
@@ -368,7 +369,7 @@ def test_what_the_paper_does_not_have_stands_in_the_report_with_a_table_of_its_o
         assert numbers(tmp_path, name)["experiment"].nunique() == 6
     assert {"wide adhoc", "mine full", "vgg16 partly"} <= {*overview}
     assert len(numbers(tmp_path, "comparison_auc")) == 15
-    assert "## Other experiments" in text
+    assert "## Full results of experiments that the paper does not have" in text
     assert "- cannot be read" not in text
     assert "paper |" not in (tmp_path / "tables/other_experiments.md").read_text(encoding="utf-8")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -422,9 +423,9 @@ def test_what_an_earlier_call_wrote_does_not_stay(tmp_path: Path) -> None:
     "typed",
     [
         "evaluation.threshold=0.3", "preprocessing.fit=resize", "trainer.test_epoch=last", "labels.rule=extremes",
-        "trainer.watched=originals", "augmentation.max_rotation_deg=45", "augmentation.copies_per_degraded=1",
+        "trainer.watched=originals", "augmentation.operations.1.max_deg=45", "augmentation.copies_per_degraded=1",
         "optimizer.weight_decay=0.1", "model.input_std=[0.5,0.5,0.5]", "split=stratified", "optimizer=adamw",
-        "trainer.batch_size=8", "split.train.normal=978",
+        "trainer.batch_size=8", "split.train.normal=978", "trainer.epochs=300",
     ],
 )  # fmt: skip
 def test_every_departure_from_the_papers_settings_is_marked_and_named(tmp_path: Path, typed: str) -> None:

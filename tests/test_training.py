@@ -28,6 +28,7 @@ from dxa_tbs.training.checkpoint import load_weights, save_weights
 from dxa_tbs.training.device import choose_device, has_kernels, place_inputs
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import with_fewer_at_once
+from dxa_tbs.training.sampling import shuffle
 from dxa_tbs.training.step import batch_sizes, build_optimizer, build_step, is_fused, undone
 from dxa_tbs.training.timing import ten_epochs
 
@@ -59,8 +60,9 @@ def run(model: nn.Module, **changes: object) -> tuple[Fitted, list[dict[str, flo
     settings: dict[str, Any] = dict(
         train=easy(50), watched=easy(21, seed=1), to_input=PLAIN.to_input, batch_size=8, epochs=5, patience=None
     )
-    settings |= dict(keeps_last=False, seed=0, judge=BINARY)
+    settings |= dict(keeps_last=False, judge=BINARY)
     settings |= changes
+    settings.setdefault("orders", shuffle(settings["train"].targets_N, seed=settings.pop("seed", 0)))
     settings.setdefault("is_original_N", np.ones(len(settings["watched"]), bool))
     optimizer = build_optimizer(model, SGD, lr=settings.pop("lr", 0.01), momentum=0.0, weight_decay=0.0)
     step = build_step(model, optimizer, loss=cross_entropy, to_input=PLAIN.to_input, device=CPU)
@@ -266,7 +268,7 @@ def test_all_sizes_warm_up_before_any_is_recorded_and_in_the_same_stream(monkeyp
 def test_a_step_that_cannot_be_recorded_is_run_as_written(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(*arguments: object) -> None:
+    def fails(*arguments: object, **named: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     model = Tiny()

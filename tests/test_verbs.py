@@ -10,21 +10,23 @@ import pytest
 from conftest import SMALL, composed
 from PIL import Image
 
+import dxa_tbs
 from dxa_tbs import notebook
 from dxa_tbs.data.window import crop_frame
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
-from dxa_tbs.notebook import compose, predict, prepare, run, train
+from dxa_tbs.notebook import compose, predict, prepare, train
 from dxa_tbs.pipeline import test as testing
 from dxa_tbs.progress import Progress
 from dxa_tbs.runs.identity import read_config
 from dxa_tbs.runs.records import read_history, read_predictions
 
 
+@pytest.mark.slow
 def test_the_example_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     results = doctest.testmod(notebook)
-    assert (results.failed, results.attempted) == (0, 10)
+    assert (results.failed, results.attempted) == (0, 9)
     (run_dir,) = tmp_path.glob("outputs/runs/phantom/adhoc/model3/*")
     assert run_dir.name.startswith("seed0-")
 
@@ -95,18 +97,21 @@ def test_a_network_is_not_tested_on_images_of_another_split(finished: Path, cach
         testing.test(trained, other)
 
 
+@pytest.mark.slow
 def test_an_evaluation_from_a_notebook_takes_over_the_settings_of_the_run(cache_dir: Path, tmp_path: Path) -> None:
     where = [f"output_root={tmp_path}", f"cache_dir={cache_dir}"]
-    run_dir = run(*SMALL, *where, "preprocessing.fit=resize", "evaluation.threshold=0.4")
-    again = run(f"evaluate={run_dir}", *where, "name=again")
+    run_dir = dxa_tbs.train(compose([*SMALL, *where, "preprocessing.fit=resize", "evaluation.threshold=0.4"])).folder
+    evaluation = dxa_tbs.train(compose([f"evaluate={run_dir}", *where, "name=again"]))
+    assert evaluation.history is None
+    again = evaluation.folder
     tested = [read_predictions(one).query("split == 'test'") for one in (again, run_dir)]
     assert tested[0].equals(tested[1])
     theirs, ours = read_config(run_dir), read_config(again)
     assert (ours["preprocessing"], ours["evaluation"]) == (theirs["preprocessing"], theirs["evaluation"])
     with pytest.raises(Refusal, match="model: is fixed by the run given with evaluate=<run>"):
-        run(f"evaluate={run_dir}", "model=model1", *where)
-    config = compose(f"evaluate={run_dir}", *where)
+        compose([f"evaluate={run_dir}", "model=model1", *where])
+    config = compose([f"evaluate={run_dir}", *where])
     with pytest.raises(Refusal, match="the weights of that run are tested, not trained"):
         train(prepare(config).development, config)
     with pytest.raises(Refusal, match=r"evaluate=nope is not the folder"):
-        run("evaluate=nope", *where)
+        compose(["evaluate=nope", *where])

@@ -303,6 +303,7 @@ def test_a_damaged_run_is_not_evaluated(run_dir: Path, cache_dir: Path) -> None:
     assert [path.name for path in run_dir.parent.iterdir()] == [run_dir.name]
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_refused_in_one_line_from_the_command_line(run_dir: Path) -> None:
     content = bytearray((run_dir / MODEL_PT).read_bytes())
     content[len(content) // 2] ^= 0x40  # the exponent or the sign of some weight

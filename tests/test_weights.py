@@ -20,7 +20,7 @@ from torchvision import models
 
 from dxa_tbs.config.choices import Architecture
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models import weights
+from dxa_tbs.models import downloads, weights
 from dxa_tbs.models.pretrained import build_pretrained
 
 SQUEEZENET = "squeezenet1_0-b66bff10.pth"
@@ -133,7 +133,7 @@ def test_a_download_is_checked_by_its_hash_and_leaves_nothing_behind(served: tup
     content = b"weights" * 50_000
     name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (folder / name).write_bytes(content)
-    weights.fetch(f"{address}/{name}", tmp_path / "hub" / name)
+    downloads.fetch(f"{address}/{name}", tmp_path / "hub" / name)
     assert (tmp_path / "hub" / name).read_bytes() == content
     (folder / "net-00000000.pth").write_bytes(b"<html>log in to the hospital's network</html>")
     for other, reason in (
@@ -141,18 +141,19 @@ def test_a_download_is_checked_by_its_hash_and_leaves_nothing_behind(served: tup
         ("net-11111111.pth", "File not found"),
     ):
         with pytest.raises(Refusal, match=reason):
-            weights.fetch(f"{address}/{other}", tmp_path / "hub" / other)
+            downloads.fetch(f"{address}/{other}", tmp_path / "hub" / other)
     assert [path.name for path in (tmp_path / "hub").iterdir()] == [name]
 
 
 def test_a_server_that_never_answers_is_given_up_after_a_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "FIRST_BYTE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(downloads, "FIRST_BYTE_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.perf_counter()
         with pytest.raises(Refusal, match="no answer in 0 s"):
-            weights.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/net-00000000.pth", tmp_path / "net-00000000.pth")
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            downloads.fetch(f"{address}/net-00000000.pth", tmp_path / "net-00000000.pth")
         assert time.perf_counter() - start < 5
 
 
@@ -164,7 +165,7 @@ def test_a_file_in_torch_home_is_checked(
     kept.parent.mkdir(parents=True)
     kept.write_bytes(squeezenet_file.read_bytes())
     with pytest.raises(Refusal, match=f"{SQUEEZENET} is damaged, or another file with that name: delete it"):
-        weights.find_weights(Architecture.squeezenet, "imagenet")
+        downloads.find_file(weights.URLS[Architecture.squeezenet], asked="imagenet")
 
 
 @pytest.mark.slow

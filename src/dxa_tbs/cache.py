@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from dxa_tbs.disk import named_errors
 from dxa_tbs.errors import Refusal
 
 log = logging.getLogger("dxa_tbs.cache")
@@ -46,6 +47,7 @@ def cached_folder(
     entry = cache_dir / f"{kind}-{key[:20]}"
     if entry.is_dir() and not _damage(entry, key):
         return entry, True
+    _remove_scratch(cache_dir)
     with FileLock(f"{entry}.lock"):
         if entry.is_dir():
             damage = _damage(entry, key)  # checked again: another process may have replaced the entry meanwhile
@@ -56,11 +58,18 @@ def cached_folder(
             else:
                 log.info("cache: %s was written by version 0.1.0, without digests, and is rebuilt", entry.name)
             _remove(entry)
-        with replace_folder(entry) as folder:
+        with named_errors(entry), replace_folder(entry) as folder:
             write(folder)
             digests = {"recipe": key, "files": _block_digests(sorted(folder.iterdir()))}
             (folder / DIGESTS).write_text(json.dumps(digests, indent=0), encoding="utf-8")
     return entry, False
+
+
+def _remove_scratch(cache_dir: Path) -> None:
+    """Remove unfinished folders of processes that died; a process that lives holds the lock of its entry."""
+    for scratch in cache_dir.glob("*-*.*/"):
+        with contextlib.suppress(Timeout), FileLock(scratch.with_suffix(".lock"), timeout=0):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ a file of weights names it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import pkgutil
@@ -57,12 +58,28 @@ def import_named(path: str, *, key: str) -> Callable[..., Any]:
         found: Callable[..., Any] = pkgutil.resolve_name(path)
     except (Exception, SystemExit) as error:  # the module is the user's: importing it can raise anything
         raise Refusal(
-            f"{key}={path}: cannot be imported ({_describe(error)}): correct it, start the command in the folder that "
-            "contains the package, or install the package"
+            f"{key}={path}: cannot be imported ({describe_error(error)}): correct it, start the command in the folder "
+            "that contains the package, or install the package"
         ) from None
     if not callable(found):
         raise Refusal(f"{key}={path}: is not a function or class: name one")
     return found
+
+
+@contextlib.contextmanager
+def refusing_failures(path: str, *, key: str) -> Iterator[None]:
+    """Turn any error of the user's code within the block into a one-line refusal.
+
+    Args:
+        path: package.module:function, which the block calls.
+        key: the setting that names it.
+    """
+    try:
+        yield
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:
+        raise Refusal(f"{key}={path}: fails ({describe_error(error)}): correct it") from None
 
 
 def code_sha256(named: Mapping[str, str]) -> dict[str, str]:
@@ -84,7 +101,7 @@ def require_named_again(of_run: Mapping[str, str], given: Mapping[str, str], *, 
     """Check that the user names the code that a finished run was made with.
 
     Args:
-        of_run: the import paths in the settings of the run.
+        of_run: the import paths in the settings of the run, by the keys or arguments that name them.
         given: those that the user named, by the same keys.
 
     Raises:
@@ -92,9 +109,10 @@ def require_named_again(of_run: Mapping[str, str], given: Mapping[str, str], *, 
     """
     for key, path in of_run.items():
         if key not in given:
+            option = f"{key.split('.')[0]}=custom " if "." in key else ""
             raise Refusal(
                 f"{run} needs code of yours, which is not imported because a run names it: if you trust it, give "
-                f"{key}={path}"
+                f"{option}{key}={path}"
             )
         if given[key] != path:
             raise Refusal(f"{key}={given[key]}: the run was made with {path}: give that")
@@ -117,9 +135,10 @@ def _own_files(named: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
             yield key, file
 
 
-def _describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return the type and text of an error, with the line of the user's code that raised it."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = isinstance(error, ImportError | AttributeError) or "importlib" in last.filename
+    is_ours = isinstance(error, ImportError) or "importlib" in last.filename
+    is_ours |= Path(last.filename).is_relative_to(Path(__file__).parent) or last.filename == pkgutil.__file__
     return " ".join(text.split()) + ("" if is_ours else f", {Path(last.filename).name}, line {last.lineno}")

@@ -33,6 +33,7 @@ from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.runs.folder import find_runs, mark_failed, state_of
 from dxa_tbs.runs.identity import read_config, run_folder
 from dxa_tbs.runs.records import read_epoch_times, read_timing
+from dxa_tbs.workers import worker_processes
 
 log = logging.getLogger("dxa_tbs.reproduce")
 
@@ -153,7 +154,7 @@ def run_all(jobs: Sequence[Job], *, at_once: int = 1) -> list[tuple[Job, str]]:
         outcomes = [_run(job, title) for job, title in zip(jobs, titles, strict=True)]
     else:
         tasks = (joblib.delayed(_run)(job, title) for job, title in zip(jobs, titles, strict=True))
-        outcomes = joblib.Parallel(n_jobs=at_once, batch_size=1)(tasks)
+        outcomes = worker_processes(n_jobs=at_once, batch_size=1)(tasks)
     return [(job, text) for job, text in zip(jobs, outcomes, strict=True) if text is not None]
 
 
@@ -205,9 +206,8 @@ def _protocol(config: dict[str, Any]) -> tuple[str, ...]:
     """Return the settings on which the time of an epoch depends."""
     trainer = [config["trainer"].get(name) for name in ("batch_size", "micro_batch_size", "device", "precision")]
     split = {key: value for key, value in config["split"].items() if key not in ("seed", "fold")}
-    return tuple(
-        map(str, (*(config[name] for name in ("model", "approach", "dataset", "augmentation")), split, trainer))
-    )
+    sections = ("model", "approach", "dataset", "preprocessing", "channels", "augmentation", "loss", "sampling")
+    return tuple(map(str, (*(config[name] for name in sections), split, trainer)))
 
 
 def _duration(seconds: float) -> str:

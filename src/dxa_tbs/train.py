@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +19,12 @@ from dxa_tbs.config.schema import conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.configure import configure
 from dxa_tbs.pipeline.imports import garbage_collection_paused
+from dxa_tbs.progress import OnProgress, ignore_progress
+from dxa_tbs.workers import end_with_parent
+
+if TYPE_CHECKING:
+    from dxa_tbs.api import Run
+    from dxa_tbs.config.schema import Config
 
 register_schemas()
 log = logging.getLogger("dxa_tbs.train")  # not __name__, which is __main__ under python -m
@@ -28,6 +36,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
     In a sweep, a failed job does not stop the others, and the sweep ends with a non-zero exit status.
     """
+    end_with_parent()  # a launcher may have started this process
     is_single = HydraConfig.get().mode == RunMode.RUN
     failure: Exception
     try:
@@ -81,6 +90,17 @@ def main() -> None:
         else:
             run_job()
 
+
+class _CallableModule(ModuleType):
+    """Makes this module the function `dxa_tbs.train` too: a package has one attribute of that name."""
+
+    def __call__(self, config: Config, *, on_progress: OnProgress = ignore_progress) -> Run:
+        from dxa_tbs.api import train
+
+        return train(config, on_progress=on_progress)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     main()

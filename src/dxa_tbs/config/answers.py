@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dxa_tbs.config.kinds import KINDS
 from dxa_tbs.config.schema import Config, conf_dir
+from dxa_tbs.config.stopping import stoppable
+from dxa_tbs.disk import explain as explain_os_error
 from dxa_tbs.errors import Refusal
 
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
@@ -33,6 +35,8 @@ TRACE = "HYDRA_FULL_ERROR"  # if the user sets it to 1, stack traces are shown i
 def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Print user errors as one line on stderr and exit with status 1; our own errors keep their stack trace.
 
+    Ctrl-C and SIGTERM end the command in the same way, see `stopping`.
+
     Args:
         arguments: the command line; its --config-dir flags help to find the faulty YAML file.
     """
@@ -41,7 +45,8 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
         return
     os.environ[TRACE] = "1"  # makes Hydra raise its exceptions instead of printing them
     try:
-        yield
+        with stoppable():
+            yield
     except Refusal as refusal:
         print_refusal(refusal)
         sys.exit(1)
@@ -63,14 +68,8 @@ def one_line_refusals(arguments: Sequence[str] = ()) -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        print(
-            f"dxa_tbs: {error.filename}: {error.strerror}: name a file or folder that can be read and written",
-            file=sys.stderr,
-        )
+        print(f"dxa_tbs: {explain_os_error(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("dxa_tbs: stopped", file=sys.stderr)
-        sys.exit(130)
     finally:
         del os.environ[TRACE]
 
@@ -131,15 +130,24 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
     while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
         causes.append(cause)
     text = "\n".join(str(cause) for cause in causes)
+    if own := re.search(r"Could not override '(\w+\.settings)[.']", text):
+        return f"{own[1]}: settings of your own code are added: write +{own[1]}.<name>=<value>, with a plus"
     if unknown := re.search(r"Could not override '([^']+)'", text):
+        if unknown[1].split(".")[1:2] == ["settings"]:
+            return f"{unknown[1]}: write +{unknown[1]}=<value>: the + adds an argument of your function"
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
+        if re.fullmatch(r"augmentation\.operations\.\d+\.\w+", unknown[1]):
+            return (
+                f"{unknown[1]}: the entry does not hold it: to add a setting of its operation, write +{unknown[1]}=..."
+            )
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]}: has several values: add -m to run them all, or quote one value that contains commas"
     if wrong := re.search(r"Error merging override (\S+)", text):
         if "is not a ListConfig" in str(causes[-1]):
-            return f"{wrong[1]}: must be a list, such as [0.5,0.5,0.5]"
+            example = "[{name:flip}]" if wrong[1].startswith("augmentation.operations=") else "[0.5,0.5,0.5]"
+            return f"{wrong[1]}: must be a list, such as {example}"
         return f"{wrong[1]}: {_first_line(causes[-1])}"
     if isinstance(causes[-1], yaml.MarkedYAMLError) and causes[-1].problem_mark is not None:
         mark = causes[-1].problem_mark
@@ -194,7 +202,8 @@ def _file_of(config: str, folders: Sequence[Path]) -> str:
 
 
 def _groups() -> list[str]:
-    return [*KINDS, "augmentation", "recipe", "experiment"]
+    sections = typing.get_type_hints(Config)
+    return [*(group for group in KINDS if group in sections), "augmentation", "recipe", "experiment"]
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:

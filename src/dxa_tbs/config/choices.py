@@ -34,6 +34,13 @@ class Interpolation(Enum):
     bicubic = "bicubic"
 
 
+class When(Enum):
+    """When the images of an augmentation are made: once, as copies beside the originals, or anew in each epoch."""
+
+    copies = "copies"
+    epoch = "epoch"
+
+
 class Architecture(Enum):
     alexnet = "alexnet"
     resnet18 = "resnet18"
@@ -70,3 +77,8 @@ class TestEpoch(Enum):
 class Watched(Enum):
     all = "all"
     originals = "originals"
+
+
+class WandbMode(Enum):
+    offline = "offline"
+    online = "online"

@@ -10,21 +10,28 @@ from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from dxa_tbs.config.kinds import KINDS, register_schemas
+from dxa_tbs.config.kinds import KINDS, Kind, register_schemas
+from dxa_tbs.config.operations import completed_operations
 from dxa_tbs.config.schema import Config, conf_dir
 from dxa_tbs.errors import Refusal
 from dxa_tbs.own_code import named_code, require_named_again
 
 NAMING_GROUPS = ("experiment", "dataset", "approach", "model")
+OF_TRAINING = (
+    *("seed", "task", "loss", "model", "approach", "channels", "augmentation", "preprocessing"),
+    *("sampling", "optimizer", "schedule", "trainer"),
+)
 
 
 def load_config(cfg: DictConfig) -> Config:
     """Return the composed configuration as plain dataclasses.
 
     Raises:
-        Refusal: a key is not in the schema (Hydra adds +key=value silently), or a value is not set.
+        Refusal: a key is not in the schema (Hydra adds +key=value silently), a value is not set, or an operation of the
+            augmentation is unknown or has a wrong setting.
     """
     if unknown := list(_unknown_keys(cfg)):
         raise Refusal(f"{unknown[0]} is not a setting: drop it (+key=value adds a key, and no key can be added)")
@@ -35,7 +42,14 @@ def load_config(cfg: DictConfig) -> Config:
     if missing:
         raise Refusal(f"{missing[0]} is not set: give {missing[0]}=<value>")
     assert isinstance(config, Config)
+    config.augmentation.operations = completed_operations(config.augmentation.operations)
     return config
+
+
+def names_itself(cfg: DictConfig, group: str) -> bool:
+    """Return whether the chosen kind of a group has a name of its own, not that of its option."""
+    schema = OmegaConf.get_type(cfg[group])
+    return any(kind.naming is not None for kind in KINDS.get(group, {}).values() if kind.schema is schema)
 
 
 def compose_settings(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -54,10 +68,14 @@ def compose_settings(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, st
     return cfg, choices
 
 
-def defaults_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the default settings for those of these options that are part of a run's folder name."""
-    with _hydra():
-        return default_settings(chosen_options(overrides), overrides)
+def defaults_of(options: Mapping[str, str], overrides: Sequence[str]) -> dict[str, Any] | None:
+    """Return the default settings for those of these options that are part of a run's folder name.
+
+    None: the options are not found here, such as those of a user's own that another command named.
+    """
+    with _hydra(), contextlib.suppress(MissingConfigException):
+        return default_settings(options, overrides)
+    return None
 
 
 @contextlib.contextmanager
@@ -129,6 +147,7 @@ def default_settings(choices: Mapping[str, str], overrides: Sequence[str] = ()) 
     cfg = compose("config", overrides=typed)
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)
+    plain["augmentation"]["operations"] = completed_operations(plain["augmentation"]["operations"])
     return {str(key): value for key, value in plain.items()}
 
 
@@ -146,15 +165,16 @@ def to_plain(config: Config) -> dict[str, Any]:
             return {key: plain(item) for key, item in value.items()}
         return value.value if isinstance(value, Enum) else value
 
-    plain_config: dict[str, Any] = plain(dataclasses.asdict(config))
-    return plain_config
+    settings = {field.name for field in dataclasses.fields(Config)}
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items() if key in settings}
 
 
 def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Copy the settings of a finished run, except those the user typed, into the configuration of its evaluation.
 
     If the user chooses another dataset (external validation), all of its images are test images unless a split is
-    chosen too. If the network is code of the user's own, the user must name it again.
+    chosen too. If the network is code of the user's own, the user must name it again: with model=custom
+    model.factory=..., or with a YAML file of their own.
 
     Args:
         cfg: the configuration, changed in place.
@@ -165,22 +185,18 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
         Refusal: the user typed a setting that is fixed by the trained weights, typed a setting of a group without
             choosing the option of the group, or did not name their own code again.
     """
-    given = dict(text.lstrip("+~").split("=", 1) for text in overrides if "=" in text)
     typed = {text.lstrip("+~").split("=")[0] for text in overrides}
-    decided = (
-        *("seed", "task", "loss", "model", "approach", "channels", "augmentation", "optimizer", "preprocessing"),
-        "trainer",
-    )
     of_network = named_code({"model": trained["model"]})
-    require_named_again(of_network, given, run=cfg.evaluate)
-    for key in sorted(typed - {"trainer.device"} - of_network.keys()):
+    require_named_again(of_network, named_code({"model": cfg.model}), run=cfg.evaluate)
+    named_again = {"model", *of_network} if of_network else set()
+    for key in sorted(typed - {"trainer.device"} - named_again):
         group = key.split(".")[0]
-        if group in (*decided, "recipe", "experiment"):
+        if group in (*OF_TRAINING, "recipe", "experiment"):
             raise Refusal(f"{key}: is fixed by the run given with evaluate=<run>: drop it")
         if group in ("dataset", "split") and group not in typed:
             raise Refusal(f"{key}: evaluate=<run> uses the {group} of the run: give {group}=<option> as well")
     device = cfg.trainer.device
-    for section in decided:
+    for section in OF_TRAINING:
         cfg[section] = _typed(section, trained[section])
     cfg.trainer.device = device
     if "split" not in typed:
@@ -196,25 +212,26 @@ def take_over_training(cfg: DictConfig, trained: Mapping[str, Any], overrides: S
 def _typed(section: str, values: Any) -> Any:
     """Return the values of a section as a node of the schema whose fields they have.
 
-    If several kinds have the same fields, it is the one that is called as the option.
+    If several kinds have the same fields, it is the one that is called so.
 
     Raises:
         Refusal: no kind has these fields, or several have, none of them called so.
     """
     if not isinstance(values, Mapping):
         return values
-    kinds = {name: kind.schema for name, kind in KINDS.get(section, {}).items()}
-    kinds = kinds or {section: get_type_hints(Config)[section]}
+    kinds = KINDS.get(section) or {section: Kind(get_type_hints(Config)[section], "")}
     fitting = {
-        name: schema
-        for name, schema in kinds.items()
-        if {field.name for field in dataclasses.fields(schema)} == set(values)
+        name: kind
+        for name, kind in kinds.items()
+        if {field.name for field in dataclasses.fields(kind.schema)} == set(values)
     }
-    name = next(iter(fitting)) if len(fitting) == 1 else values.get("name")
-    if name not in fitting:
+    chosen = list(fitting.values())
+    if len(chosen) > 1:
+        chosen = [kind for name, kind in fitting.items() if values["name"] == (kind.naming or name).format(**values)]
+    if len(chosen) != 1:
         told = f"fit several kinds ({', '.join(fitting)})" if fitting else "are not the settings of this version"
         raise Refusal(f"{section}: the run's settings {told}: train it again")
-    return OmegaConf.merge(OmegaConf.structured(fitting[name]), values)
+    return OmegaConf.merge(OmegaConf.structured(chosen[0].schema), values)
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

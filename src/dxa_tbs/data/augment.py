@@ -1,39 +1,38 @@
-"""Augmented copies of training and validation images: flipped, rotated, darkened or brightened. Test images have none.
+"""Augmentation: which images are copied, and what the operations make of an image. Test images are never changed.
 
-The paper assumes that this does not change texture. Rotation does: bilinear interpolation smooths (slope of the
-variogram +0.18; spread in the population 0.10). The shares of copies in each class therefore matter; see
-conf/augmentation.
+The paper assumes that augmentation does not change texture. Some operations do, rotation among them: bilinear
+interpolation smooths (`python -m dxa_tbs.augmentations` measures it). The shares of copies in each class therefore
+matter; see conf/augmentation.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from dxa_tbs.config.choices import Interpolation
-
-RESAMPLING = {Interpolation.bilinear: Image.Resampling.BILINEAR, Interpolation.bicubic: Image.Resampling.BICUBIC}
+from dxa_tbs.errors import Refusal
 
 
 @dataclass(frozen=True)
-class Changes:
-    """The distribution of the random changes to a copy.
+class Operation:
+    """One operation of an augmentation and its settings.
 
     Attributes:
-        max_rotation_deg: the angle is uniform between minus and plus this value; mirrored pixels fill the corners.
-        min_brightness_change, max_brightness_change: the factor is 1 plus or minus a uniform draw between the two.
+        function: takes an image, uint8 (H, W), a np.random.Generator and the settings; returns the changed image.
+        is_own: whether it is code of the user's own.
+        code_sha256: of the file that defines such code; "" if it is part of an installed package.
     """
 
-    flip_probability: float
-    max_rotation_deg: float
-    min_brightness_change: float
-    max_brightness_change: float
-    interpolation: Interpolation
+    name: str
+    function: Callable[..., np.ndarray]
+    settings: Mapping[str, Any]
+    is_own: bool = False
+    code_sha256: str = ""
 
 
 def plan_copies(table: pd.DataFrame, *, per_original: Mapping[int, float], seed: int) -> pd.DataFrame:
@@ -61,27 +60,35 @@ def plan_copies(table: pd.DataFrame, *, per_original: Mapping[int, float], seed:
     return pd.concat(chosen)
 
 
-def augment(image: np.ndarray, changes: Changes, *, image_id: str, seed: int) -> np.ndarray:
+def make_copy(image: np.ndarray, operations: Sequence[Operation], *, image_id: str, seed: int) -> np.ndarray:
     """Return a changed copy of an image, uint8 (H, W); the same `image_id` and `seed` give the same copy."""
-    rng = _stream(seed, image_id)
-    is_flipped = rng.random() < changes.flip_probability
-    angle_deg = rng.uniform(-changes.max_rotation_deg, changes.max_rotation_deg)
-    factor = 1 + rng.choice([-1, 1]) * rng.uniform(changes.min_brightness_change, changes.max_brightness_change)
-    if is_flipped:
-        image = image[:, ::-1]
-    return _scale(_rotate(image, angle_deg, changes.interpolation), factor)
+    return apply(operations, image, _stream(seed, image_id), image_id=image_id)
 
 
-def _rotate(image: np.ndarray, angle_deg: float, interpolation: Interpolation) -> np.ndarray:
-    angle = np.deg2rad(abs(angle_deg))
-    margin = int(np.ceil(max(image.shape) / 2 * (np.cos(angle) + np.sin(angle) - 1))) + 2
-    padded = Image.fromarray(np.pad(image, margin, mode="reflect"))
-    turned = np.asarray(padded.rotate(angle_deg, resample=RESAMPLING[interpolation]))
-    return turned[margin:-margin, margin:-margin]
+def change_for_epoch(
+    image: np.ndarray, operations: Sequence[Operation], *, image_id: str, seed: int, epoch: int
+) -> np.ndarray:
+    """Return the image as it is shown in one epoch, uint8 (H, W); it depends on nothing but these arguments."""
+    return apply(operations, image, _stream(seed, epoch, image_id), image_id=image_id)
 
 
-def _scale(image: np.ndarray, factor: float) -> np.ndarray:
-    return np.asarray(np.clip(np.rint(image * np.float32(factor)), 0, 255), np.uint8)
+def apply(operations: Sequence[Operation], image: np.ndarray, rng: np.random.Generator, *, image_id: str) -> np.ndarray:
+    """Return the image, uint8 (H, W), after all operations, in their order. The image itself stays as it is.
+
+    Raises:
+        Refusal: an operation returns something else than an image of the same shape; names the operation and the image.
+    """
+    shape = image.shape
+    for operation in operations:
+        changed = operation.function(np.array(image, order="C"), rng, **operation.settings)  # a copy of its own
+        if not isinstance(changed, np.ndarray) or changed.dtype != np.uint8 or changed.shape != shape:
+            found = f"{changed.dtype} {changed.shape}" if isinstance(changed, np.ndarray) else type(changed).__name__
+            raise Refusal(
+                f"augmentation.operations: {operation.name} returned {found} for image {image_id}: it must return a "
+                f"NumPy array, uint8 {shape}"
+            )
+        image = changed
+    return np.array(image, order="C")
 
 
 def _stream(seed: int, *what: object) -> np.random.Generator:

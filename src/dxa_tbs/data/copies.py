@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import PIL
+import scipy
 
 from dxa_tbs.cache import cached_folder
-from dxa_tbs.data.augment import Changes, augment
+from dxa_tbs.data.augment import Operation, make_copy
+from dxa_tbs.data.repeatable import require_repeatable
+from dxa_tbs.disk import create_array
 from dxa_tbs.hashes import sha256_of_array
 
-VERSION = 2  # increase when a change alters a pixel or the order: cached copies are then stale
+VERSION = 3  # increase when a change alters a pixel or the order: cached copies are then stale
 
 
 def load_with_copies(
@@ -24,7 +26,7 @@ def load_with_copies(
     rows: np.ndarray,
     sha256: Sequence[str],
     plan: pd.DataFrame,
-    changes: Changes,
+    operations: Sequence[Operation],
     *,
     seed: int,
     cache_dir: Path,
@@ -36,24 +38,35 @@ def load_with_copies(
         rows: the rows of train and val, (R,).
         sha256: hash of each of these originals.
         plan: one row per copy, from `plan_copies`; its index is the row of the original.
+        operations: what changes a copy, in this order.
+
+    Raises:
+        Refusal: an operation of the user's own returns no image, or gives another one when called again.
     """
+
+    def make(number: int) -> np.ndarray:
+        return make_copy(pixels[plan.index[number]], operations, image_id=plan["image_id"].iloc[number], seed=seed)
+
     recipe = {"version": VERSION, "originals": list(sha256), "copies": plan["image_id"].tolist(), "seed": seed}
-    recipe |= {"how": repr(dataclasses.asdict(changes)), "libraries": [np.__version__, PIL.__version__]}
-    write = functools.partial(_write, pixels=pixels, rows=rows, plan=plan, changes=changes, seed=seed)
+    recipe["operations"] = [[one.name, dict(one.settings), one.code_sha256] for one in operations]
+    recipe["libraries"] = [np.__version__, PIL.__version__, scipy.__version__]
+    if own := [one.name for one in operations if one.is_own]:  # what their code imports may have changed too
+        recipe["first"] = require_repeatable(make, len(plan), names=", ".join(own))
+    write = functools.partial(_write, pixels=pixels, rows=rows, num_copies=len(plan), make=make)
     entry, _ = cached_folder(cache_dir, "copies", recipe, write)
     made = json.loads((entry / "sha256.json").read_text(encoding="utf-8"))
     return np.load(entry / "images.npy", mmap_mode="r"), made
 
 
 def _write(
-    folder: Path, *, pixels: np.ndarray, rows: np.ndarray, plan: pd.DataFrame, changes: Changes, seed: int
+    folder: Path, *, pixels: np.ndarray, rows: np.ndarray, num_copies: int, make: Callable[[int], np.ndarray]
 ) -> None:
-    shape = (len(rows) + len(plan), *pixels.shape[1:])
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    shape = (len(rows) + num_copies, *pixels.shape[1:])
+    images = create_array(folder / "images.npy", np.dtype(np.uint8), shape)
     for place, row in enumerate(rows):
         images[place] = pixels[row]
-    for place, (row, image_id) in enumerate(zip(plan.index, plan["image_id"], strict=True), start=len(rows)):
-        images[place] = augment(pixels[row], changes, image_id=image_id, seed=seed)
+    for number in range(num_copies):
+        images[len(rows) + number] = make(number)
     images.flush()
     made = [sha256_of_array(image) for image in images[len(rows) :]]
     (folder / "sha256.json").write_text(json.dumps(made, indent=0), encoding="utf-8")

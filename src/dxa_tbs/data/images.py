@@ -25,9 +25,11 @@ from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom import render
 from dxa_tbs.data.reading import Source, Window, read_window
 from dxa_tbs.data.window import MIN_SHARE_SHOWN
+from dxa_tbs.disk import create_array
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array, sha256_of_file
 from dxa_tbs.progress import OnProgress, ignore_progress, reported
+from dxa_tbs.workers import worker_processes
 
 log = logging.getLogger("dxa_tbs.data")
 
@@ -148,7 +150,7 @@ def _build_entry(
     headers = {source: read_header(source) for source in sources if isinstance(source, Path)}
     deep = [path for path, header in headers.items() if header.is_deep]
     bits = bits or (bits_in_use(deep) if deep else 8)
-    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(table), size_px, size_px))
+    pixels = create_array(folder / "images.npy", np.dtype(np.uint8), (len(table), size_px, size_px))
     unusable, sha256, windows = [], [], []
     for row, window in enumerate(_read_all(sources, rois, functools.partial(read, bits=bits), on_progress)):
         if isinstance(window, str):
@@ -216,6 +218,7 @@ def _read_all(
     """Yield the window of each frame, or its error, in order."""
     is_phantom = not isinstance(sources[0], Path)
     jobs = (joblib.delayed(read)(source, roi) for source, roi in zip(sources, rois, strict=True))
-    parallel = joblib.Parallel(n_jobs=-1, prefer="processes" if is_phantom else "threads", return_as="generator")
+    in_threads = functools.partial(joblib.Parallel, prefer="threads")
+    parallel = (worker_processes if is_phantom else in_threads)(n_jobs=-1, return_as="generator")
     verb = "rendering" if is_phantom else "decoding"
     yield from reported(parallel(jobs), verb, len(sources), on_progress)

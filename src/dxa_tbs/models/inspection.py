@@ -1,4 +1,4 @@
-"""Inspect a network: its layers, its trainable parameters, and whether its BatchNorm layers train."""
+"""Inspect a network: its layers and its trainable parameters."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ def describe_layers(
     """Return the layers of a network in order of computation, and the shape of its output; None: not a tensor.
 
     Each layer has a name, a kind, an output shape (CxHxW or C) and a number of parameters. The shapes are measured by
-    passing an image through the network; the network is not changed.
+    passing an image through the network; the network is not changed. A layer without a tensor as its output has no
+    shape. Each parameter is counted once; layers whose parameters are used without calling them come last.
     """
     rows: list[dict[str, object]] = []
     names = {module: name for name, module in model.named_modules()}
+    counted: set[nn.Parameter] = set()
 
-    def note(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        count = sum(parameter.numel() for parameter in module.parameters())
-        shape = "x".join(str(size) for size in output.shape[1:])
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        parameters = set(module.parameters(recurse=False)) - counted
+        counted.update(parameters)
+        shape = "x".join(str(size) for size in output.shape[1:]) if isinstance(output, torch.Tensor) else ""
+        count = sum(parameter.numel() for parameter in parameters)
         rows.append({"layer": names[module], "kind": type(module).__name__, "output_shape": shape, "parameters": count})
 
     leaves = [module for module in model.modules() if not list(module.children())]
@@ -37,10 +41,7 @@ def describe_layers(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
+    for module in model.modules():
+        if not counted.issuperset(module.parameters(recurse=False)):
+            note(module, None, None)
     return rows, tuple(output.shape) if isinstance(output, torch.Tensor) else None
-
-
-def trains_batchnorm(model: nn.Module, *, moves_frozen_bn: bool) -> bool:
-    """Return whether the output for an image depends, in training, on the other images of its batch."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    return any(moves_frozen_bn or module.weight.requires_grad for module in norms)

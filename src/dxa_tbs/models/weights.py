@@ -1,19 +1,13 @@
-"""Finds, downloads, checks and loads initial weights of the ImageNet networks, never running code from a file."""
+"""Reads and loads initial weights, never running code from a file."""
 
 from __future__ import annotations
 
-import http.client
-import logging
-import os
-import queue
+import math
 import re
-import threading
-import urllib.error
-import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,13 +16,12 @@ from torchvision import models
 from dxa_tbs.config.choices import Architecture
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_file
-from dxa_tbs.models.pretrained import last_layer
-from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.models.chain import has_backbone_and_head, head_of
+from dxa_tbs.models.downloads import find_file
+from dxa_tbs.progress import OnProgress, ignore_progress
 
-log = logging.getLogger("dxa_tbs.models")
+State = Mapping[str, torch.Tensor]
 
-FIRST_BYTE_TIMEOUT_S = 8.0  # some firewalls drop requests without an answer
-SILENCE_TIMEOUT_S = 20.0  # between two parts of a file
 URLS = {
     Architecture.alexnet: models.AlexNet_Weights.IMAGENET1K_V1.url,
     Architecture.resnet18: models.ResNet18_Weights.IMAGENET1K_V1.url,
@@ -36,6 +29,8 @@ URLS = {
     Architecture.densenet121: models.DenseNet121_Weights.IMAGENET1K_V1.url,
     Architecture.squeezenet: models.SqueezeNet1_0_Weights.IMAGENET1K_V1.url,
 }
+MISMATCH = re.compile(r"size mismatch for (\S+): copying a param with shape torch\.Size\((\[.*?\])\)")  # torch's words
+LAST_LAYERS = ("classifier.", "fc.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")  # of torchvision's networks
 
 
 def load_initial(
@@ -54,100 +49,72 @@ def load_initial(
     Raises:
         Refusal: the file cannot be downloaded, is damaged, or belongs to another network.
     """
-    path = find_weights(architecture, weights, on_progress)
+    is_path = weights != "imagenet"
+    path = Path(weights) if is_path else find_file(URLS[architecture], asked=weights, on_progress=on_progress)
     load_backbone(model, path)
     return sha256_of_file(path)
 
 
-def find_weights(architecture: Architecture, weights: str, on_progress: OnProgress = ignore_progress) -> Path:
-    """Return the path of a weights file.
+def load_backbone(model: nn.Module, path: Path) -> None:
+    """Load a file of torchvision's weights, except its last layer.
 
     Args:
-        weights: a path, or `imagenet` for torchvision's file, which is kept in TORCH_HOME and downloaded if missing.
-
-    Raises:
-        Refusal: torchvision's file cannot be downloaded, or does not match the hash in its name.
-    """
-    if weights != "imagenet":
-        return Path(weights)
-    url = URLS[architecture]
-    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    if not path.is_file():
-        fetch(url, path, on_progress)
-    elif not matches_hash(path, path.name):
-        raise Refusal(f"model.weights=imagenet: {path} is damaged, or another file with that name: delete it")
-    return path
-
-
-def fetch(url: str, path: Path, on_progress: OnProgress = ignore_progress) -> None:
-    """Download a file that has its hash in its name; other processes see the complete file or none.
-
-    Raises:
-        Refusal: the server does not answer in time, or sends something else.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with _opened(url) as answer, scratch.open("wb") as file:
-            size = int(answer.headers.get("Content-Length", 0))
-            while block := answer.read(1 << 16):
-                file.write(block)
-                on_progress(Progress(path.name, file.tell(), size or None, unit="B"))
-        if not matches_hash(scratch, path.name):
-            raise OSError(f"the {scratch.stat().st_size} bytes received are not that file")
-        scratch.replace(path)
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise Refusal(
-            f"model.weights=imagenet: {path.name} is not in {path.parent} and cannot be downloaded "
-            f"({getattr(error, 'reason', error)}): put it there ({url}), or give model.weights=<path>, or "
-            "model.weights=none (random initialisation)"
-        ) from None
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def matches_hash(path: Path, name: str) -> bool:
-    """Return whether a file's SHA-256 begins with the hexadecimal digits at the end of torchvision's name for it."""
-    digits = re.fullmatch(r".*-([0-9a-f]{8})\.pth", name)
-    assert digits is not None
-    return sha256_of_file(path).startswith(digits[1])
-
-
-def load_backbone(model: nn.Module, path: Path) -> None:
-    """Load a weights file, except its last layer, into a network from `build_pretrained`.
+        model: one of the paper's networks, or a backbone and a head.
 
     Raises:
         Refusal: the file is damaged, is not a state dict, or belongs to another network.
     """
-    state = _rename_densenet(_read_state(path))
-    own = model.state_dict()
-    last = last_layer(model)
-    last_name = next(name for name, module in model.named_modules() if module is last)
-    needed = {name for name in own if not name.startswith(f"{last_name}.") and not name.endswith("num_batches_tracked")}
-    missing = sorted(needed - state.keys())
-    misshapen = sorted(name for name in needed & state.keys() if state[name].shape != own[name].shape)
-    unexpected = sorted(name for name in state.keys() - own.keys() if not name.startswith(("classifier.", "fc.")))
-    if missing or misshapen or unexpected:
-        if missing:
-            reason = f"it has no {missing[0]}"
-        elif misshapen:
-            reason = f"its {misshapen[0]} has shape {list(state[misshapen[0]].shape)}"
-        else:
-            reason = f"it has {unexpected[0]}"
-        raise Refusal(
-            f"model.weights={path} holds the weights of another network: {reason}: name a file of this architecture"
-        )
-    model.load_state_dict({name: state[name] for name in needed}, strict=False)
+    state = _rename_densenet(read_state(path))
+    if has_backbone_and_head(model):
+        load_state(model.get_submodule("backbone"), state, path, others=LAST_LAYERS)
+    else:
+        head = head_of(model)
+        name = next(name for name, module in model.named_modules() if module is head)
+        load_state(model, state, path, others=LAST_LAYERS, untouched=f"{name}.")
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
+def load_state(network: nn.Module, state: State, path: Path, *, others: Sequence[str], untouched: str = "-") -> None:
+    """Load a state dict, which must have every tensor of the network.
+
+    Args:
+        path: where the state was read.
+        others: how the names of other layers may begin, which only the file has.
+        untouched: how the names of the layer begin that is not loaded.
+
+    Raises:
+        Refusal: it is the state of another network; the network is then partly loaded.
+    """
+    kept = [name for name in state if not name.startswith(untouched) and not name.endswith("num_batches_tracked")]
+    wanted = _like(state, {name: state[name] for name in kept})
+    try:
+        missing, unexpected = network.load_state_dict(wanted, strict=False)
+    except (RuntimeError, ValueError) as error:
+        if shape := MISMATCH.search(str(error)):
+            raise _of_another_network(path, f"its {shape[1]} has shape {shape[2]}") from None
+        raise _of_another_network(path, " ".join(str(error).split())) from None
+    missing = sorted(name for name in missing if not name.startswith(untouched) and "num_batches" not in name)
+    unexpected = sorted(name for name in unexpected if not name.startswith(tuple(others)))
+    if missing or unexpected:
+        raise _of_another_network(path, f"it has no {missing[0]}" if missing else f"it has {unexpected[0]}")
+
+
+def read_state(path: Path) -> State:
+    """Return the state dict in a file, which is .safetensors or was written by torch.save.
+
+    Raises:
+        Refusal: the file is damaged or holds something else.
+    """
     path.open("rb").close()  # a missing or unreadable file raises the system's own error
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # installed with timm
+
+            return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles, which are refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError:
+        raise Refusal(f"model.weights={path}: needs the package safetensors: pip install safetensors") from None
     except Exception:  # the unpickler can raise anything on a damaged file
         raise Refusal(
             f"model.weights={path} is damaged or not a state dict: make it with torch.save(network.state_dict(), path)"
@@ -159,33 +126,59 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise Refusal(
             f"model.weights={path} does not contain a state dict: make it with torch.save(network.state_dict(), path)"
         )
-    return dict(state)
+    return dict(state) if not isinstance(state, OrderedDict) else state
 
 
-def _rename_densenet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def require_normalisation(
+    asked: str,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    input_mean: Sequence[float] | None,
+    input_std: Sequence[float] | None,
+) -> None:
+    """Refuse another normalisation than that of the weights: every number would be wrong.
+
+    Args:
+        asked: the weights, as they are named in the message.
+        mean, std: of the images that the weights were trained on.
+        input_mean, input_std: as configured; None: the channels are not images, so that no normalisation is known.
+
+    Raises:
+        Refusal: they differ; the message gives those of the weights.
+    """
+    if input_mean is None or input_std is None:
+        return
+    pairs = [(input_mean, mean), (input_std, std)]
+    if any(len(ours) != len(theirs) or not all(map(math.isclose, ours, theirs)) for ours, theirs in pairs):
+        texts = ["[" + ",".join(f"{value:g}" for value in values) + "]" for values in (mean, std)]
+        raise Refusal(
+            f"{asked}: was trained with another normalisation: give model.input_mean={texts[0]} "
+            f"model.input_std={texts[1]}"
+        )
+
+
+def _of_another_network(path: Path, reason: str) -> Refusal:
+    return Refusal(
+        f"model.weights={path} holds the weights of another network: {reason}: name a file of this architecture"
+    )
+
+
+def _rename_densenet(state: State) -> State:
     """Return the state with current layer names: torchvision's DenseNet files have norm.1 instead of norm1."""
     pattern = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
-    return {
-        f"{match[1]}{match[2]}" if (match := pattern.fullmatch(name)) else name: tensor
-        for name, tensor in state.items()
-    }
+    return _like(
+        state,
+        {
+            f"{match[1]}{match[2]}" if (match := pattern.fullmatch(name)) else name: tensor
+            for name, tensor in state.items()
+        },
+    )
 
 
-def _opened(url: str) -> Any:
-    """Open a URL; name resolution, connection and first byte together may take FIRST_BYTE_TIMEOUT_S."""
-    answers: queue.Queue[Any] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            answers.put(urllib.request.urlopen(url, timeout=SILENCE_TIMEOUT_S))
-        except Exception as error:  # raised again in the caller's thread
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=FIRST_BYTE_TIMEOUT_S)
-    except queue.Empty:
-        raise TimeoutError(f"no answer in {FIRST_BYTE_TIMEOUT_S:.0f} s") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _like(state: State, tensors: State) -> State:
+    """Return the tensors with the versions of the layers in `state`, by which torch reads older files."""
+    found = OrderedDict(tensors)
+    if (versions := getattr(state, "_metadata", None)) is not None:
+        found._metadata = versions  # type: ignore[attr-defined]
+    return found

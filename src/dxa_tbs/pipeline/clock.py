@@ -32,6 +32,15 @@ class Clock:
         finally:
             self.parts_s[name] += time.perf_counter() - start
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the block out of the time since the run began."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._start += time.perf_counter() - start
+
 
 def watch_other_load() -> Callable[[], float]:
     """Return a function that gives the mean number of cores kept busy by other processes, which slow a run down."""

@@ -18,6 +18,7 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
     "pillow",
+    "timm",
     "hydra-core",
     "omegaconf",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.audit import check_nearly_unseen, check_unseen
 from dxa_tbs.errors import Refusal
+from dxa_tbs.own_code import code_sha256
 from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.runs.files import MODEL_PT, SIGNATURES_NPY
 from dxa_tbs.runs.identity import names_patients, read_config
-from dxa_tbs.runs.records import read_split
+from dxa_tbs.runs.records import read_metrics, read_split
 
 if TYPE_CHECKING:
     from dxa_tbs.pipeline.train import Trained
@@ -40,6 +42,23 @@ def load_trained(config: Config, run_dir: Path) -> Trained:
     network = new_network(config, trained=run_dir / MODEL_PT)
     learner = new_learner(network, config)
     return Trained(network, learner, inputs=None, history=pd.DataFrame(), facts={}, timing={})
+
+
+def require_same_code(run_dir: Path, named: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of the user's own code, which must be those of a finished run.
+
+    Args:
+        named: the import paths of its network, as `own_code.named_code` returns them.
+
+    Raises:
+        Refusal: the code cannot be imported, or has changed since the run was trained.
+    """
+    hashes = code_sha256(named)
+    before = read_metrics(run_dir).get("code_sha256", {})
+    for key, path in named.items():
+        if hashes.get(key) != before.get(key):
+            raise Refusal(f"{key}={path}: its code has changed since the run was trained: restore it, or train again")
+    return hashes
 
 
 def check_new_to(source: Path, prepared: Prepared, config: Config) -> None:

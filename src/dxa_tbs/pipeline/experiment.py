@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +16,25 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.config.compose import to_plain
-from dxa_tbs.config.kinds import kind_of
+from dxa_tbs.config.kinds import weights_file
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.split import SPLITS
-from dxa_tbs.errors import Refusal
+from dxa_tbs.disk import one_line_errors
 from dxa_tbs.hashes import sha256_of_file
 from dxa_tbs.own_code import code_sha256, named_code
 from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.environment import describe_software, utc_now
-from dxa_tbs.pipeline.evaluate import check_new_to, load_trained
+from dxa_tbs.pipeline.evaluate import check_new_to, load_trained, require_same_code
+from dxa_tbs.pipeline.history import keeping_history
 from dxa_tbs.pipeline.imports import garbage_collection_paused
 from dxa_tbs.pipeline.logs import gathered_warnings, log_file
 from dxa_tbs.pipeline.prepare import Prepared, count_images, prepare
 from dxa_tbs.pipeline.results import ScoredRun, write_results
-from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.pipeline.tracked import final_figures, tracker_of
+from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.runs.files import (
     ENVIRONMENT_JSON,
-    HISTORY_CSV,
     LAYERS_CSV,
     MEASURES_CSV,
     MODEL_PT,
@@ -51,6 +51,7 @@ from dxa_tbs.runs.folder import claim_run, is_finished, state_of
 from dxa_tbs.runs.identity import read_config, run_folder
 from dxa_tbs.runs.records import read_environment, read_metrics
 from dxa_tbs.runs.study_plan import plan_sha256
+from dxa_tbs.tracking.tracker import Tracker
 from dxa_tbs.verification import seal
 
 if TYPE_CHECKING:
@@ -80,6 +81,19 @@ class _Job:
     on_progress: OnProgress
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What a run leaves behind.
+
+    Attributes:
+        facts: written to metrics.json at the end.
+        tracker: is told what happens.
+    """
+
+    facts: dict[str, Any]
+    tracker: Tracker
+
+
 def run_experiment(
     config: Config, *, defaults: Mapping[str, Any] | None = None, on_progress: OnProgress = ignore_progress
 ) -> Path:
@@ -96,7 +110,7 @@ def run_experiment(
     clock, plain = Clock(), to_plain(config)
     weights_sha256 = _weights_sha256(config)
     run_dir = run_folder(plain, defaults=defaults, evaluated_sha256=weights_sha256 if config.evaluate else None)
-    with gathered_warnings() as warnings, gathered_digests() as digests:
+    with gathered_warnings() as warnings, gathered_digests() as digests, one_line_errors():
         cohort = gather_cohort(config, needed=("test",) if config.evaluate else SPLITS)
         made_from = {
             "data_sha256": cohort.data_sha256,
@@ -123,9 +137,8 @@ def _weights_sha256(config: Config) -> str | None:
         source = Path(config.evaluate)
         seal.require_intact(source, with_weights=True)
         return str(read_environment(source)["weights"]["sha256"])
-    if kind_of("model", config.model).load_weights and config.model.weights not in ("imagenet", "none"):
-        return sha256_of_file(Path(config.model.weights))
-    return None
+    file = weights_file(config.model)
+    return None if file is None else sha256_of_file(file)
 
 
 def _code_sha256(config: Config) -> dict[str, str]:
@@ -137,14 +150,8 @@ def _code_sha256(config: Config) -> dict[str, str]:
     named = named_code(to_plain(config))
     if config.evaluate is None:
         return code_sha256(named)
-    hashes = code_sha256({key: path for key, path in named.items() if key.startswith("model.")})
-    before = read_metrics(Path(config.evaluate)).get("code_sha256", {})
-    for key, sha256 in hashes.items():
-        if sha256 != before.get(key):
-            raise Refusal(
-                f"{key}={named[key]}: its code has changed since the run was trained: restore it, or train again"
-            )
-    return hashes
+    of_network = {key: path for key, path in named.items() if key.startswith("model.")}
+    return require_same_code(Path(config.evaluate), of_network)
 
 
 def _train_and_test(job: _Job) -> None:
@@ -156,17 +163,17 @@ def _train_and_test(job: _Job) -> None:
     with clock.part("prepare_s"):
         network = new_network(config, on_progress=job.on_progress)
     prepared = prepare(config, job.cohort, clock=clock, on_progress=job.on_progress)
-    with _recorded(job) as facts:
-        if facts is None:
+    with _recorded(job) as record:
+        if record is None:
             return
         environment = _write_start(job, prepared, network)
         np.save(job.run_dir / SIGNATURES_NPY, prepared.signatures[(job.cohort.table["split"] != "test").to_numpy()])
-        keeping = _keeping_history(job.run_dir, config.trainer.epochs, job.on_progress)
+        keeping = keeping_history(job.run_dir, config.trainer.epochs, record.tracker, job.on_progress)
         trained = train(prepared.development, config, network=network, clock=clock, on_progress=keeping)
         save_weights(network.state, job.run_dir / MODEL_PT)
         write_json(job.run_dir / TIMING_JSON, trained.timing)
-        facts |= trained.facts
-        facts |= _test(job, prepared, trained, environment, source=None)
+        record.facts.update(trained.facts)
+        record.facts.update(_test(job, prepared, trained, environment, source=None))
 
 
 def _evaluate(job: _Job, source: Path) -> None:
@@ -175,18 +182,18 @@ def _evaluate(job: _Job, source: Path) -> None:
     bits = read_metrics(source)["bits"]  # scale 16-bit images as in training
     prepared = prepare(job.config, job.cohort, copies=False, bits=bits, on_progress=job.on_progress)
     check_new_to(source, prepared, job.config)
-    with _recorded(job) as facts:
-        if facts is None:
+    with _recorded(job) as record:
+        if record is None:
             return
         environment = _write_start(job, prepared, trained.network)
         is_external = read_config(source)["dataset"] != to_plain(job.config)["dataset"]
-        facts |= {"evaluated_run": str(source), "is_external": is_external}
-        facts |= _test(job, prepared, trained, environment, source=source)
+        record.facts.update({"evaluated_run": str(source), "is_external": is_external})
+        record.facts.update(_test(job, prepared, trained, environment, source=source))
 
 
 @contextlib.contextmanager
-def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
-    """Lock the run folder and yield a dict of facts, written to metrics.json at the end.
+def _recorded(job: _Job) -> Iterator[_Record | None]:
+    """Lock the run folder and yield a record, written to metrics.json at the end.
 
     Yields None if another process has finished the run.
     """
@@ -194,10 +201,14 @@ def _recorded(job: _Job) -> Iterator[dict[str, Any] | None]:
         if not is_to_do:
             yield None
             return
-        with log_file(job.run_dir / TRAIN_LOG, so_far=job.warnings):
-            facts: dict[str, Any] = {**job.made_from, "cohort_sha256": job.cohort.cohort_sha256}
-            yield facts
-            seal.write_metrics(job.run_dir, {**facts, "warnings": job.warnings}, job.digests)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(log_file(job.run_dir / TRAIN_LOG, so_far=job.warnings))
+            with job.clock.paused():  # the time of a training does not depend on its tracker
+                tracker = stack.enter_context(tracker_of(job.config, job.run_dir))
+            record = _Record({**job.made_from, "cohort_sha256": job.cohort.cohort_sha256}, tracker)
+            yield record
+            seal.write_metrics(job.run_dir, {**record.facts, "warnings": job.warnings}, job.digests)
+            tracker.finish(final_figures(record.facts))
             log.info("finished: %s", job.run_dir)
 
 
@@ -211,24 +222,6 @@ def _write_start(job: _Job, prepared: Prepared, network: Network) -> dict[str, A
     described = describe_software() | describe_device(network.device, network.precision.value)
     study = plan_sha256(Path(job.config.output_root, job.config.name))
     return described | {"started": utc_now(), "study_sha256": study}
-
-
-def _keeping_history(run_dir: Path, epochs: int, on_progress: OnProgress) -> OnProgress:
-    """Return a callback that also writes history.csv and logs a line after each epoch."""
-    history: list[Mapping[str, float]] = []
-    level = logging.DEBUG if sys.stderr.isatty() else logging.INFO  # a terminal has a bar; train.log has both levels
-
-    def keep(progress: Progress) -> None:
-        if epoch := progress.epoch:
-            history.append(epoch)
-            write_csv(run_dir / HISTORY_CSV, pd.DataFrame(history))
-            figures = {key: value for key, value in epoch.items() if "loss" in key or "originals" in key}
-            shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
-            times = epoch["train_s"], epoch["val_s"]
-            log.log(level, "epoch %d/%d: %s, %.1f s + %.1f s", epoch["epoch"], epochs, shown, *times)
-        on_progress(progress)
-
-    return keep
 
 
 def _test(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dxa_tbs.config.choices import Precision
-from dxa_tbs.models.pretrained import cut_at_dropout
+from dxa_tbs.models.chain import cut_at_dropout
 from dxa_tbs.pipeline.network import Network
 from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.training.batches import Normalisation, Samples, ToInput, predict_outputs
@@ -76,7 +76,7 @@ def build_learner(network: Network, *, caches_features: bool, cache_dir: Path = 
         stem, tail = cut_at_dropout(network.model)
         return Learner(with_frozen_lowered(tail, precision), feature_maps, stem, cache_dir, normalise, precision)
     model, to_input = network.model, normalise.to_input
-    if network.device.type == "cpu" and isinstance(model, nn.Sequential):
+    if network.device.type == "cpu" and type(model) is nn.Sequential and normalise.is_channels_last:
         takes_one_channel = normalise.is_grey and begins_with_block(model)
         model = with_fast_blocks(model, takes_one_channel=takes_one_channel)
         to_input = normalise.to_grey_input if takes_one_channel else to_input

@@ -13,16 +13,18 @@ from torch import nn
 
 from dxa_tbs.config.choices import FrozenBatchNorm, Precision
 from dxa_tbs.config.kinds import function_of, kind_of, own_settings, resolve
-from dxa_tbs.config.schema import ApproachConfig, Config, HeadConfig
+from dxa_tbs.config.schema import ApproachConfig, Config, CustomConfig, HeadConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models.inspection import count_parameters, describe_layers, trains_batchnorm
-from dxa_tbs.models.pretrained import freeze_backbone
+from dxa_tbs.models.chain import freeze_backbone, has_backbone_and_head
+from dxa_tbs.models.inspection import count_parameters, describe_layers
+from dxa_tbs.pipeline.rehearsal import rehearse
 from dxa_tbs.pipeline.task import build_task
 from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.tasks.task import Task
 from dxa_tbs.training.batches import Normalisation, build_normalisation
 from dxa_tbs.training.checkpoint import load_weights
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
+from dxa_tbs.training.modes import trains_batchnorm
 from dxa_tbs.training.precision import is_channels_last
 from dxa_tbs.training.step_check import disagreement
 
@@ -77,11 +79,14 @@ def build_network(
         trained: model.pt of a finished run; None: initial weights, as configured in `model`.
 
     Raises:
-        Refusal: the weights are not available, the GPU has too little memory, or micro-batches would not be exact.
+        Refusal: the weights are not available, the GPU has too little memory, micro-batches would not be exact, or code
+            of the user's own that the training needs does not work.
     """
     task, kind = build_task(config), kind_of("model", config.model)
     size_px, in_channels = config.preprocessing.size_px, len(config.model.input_mean)
     num_outputs = task.outputs_of(one_output_per_class=kind.one_output_per_class)
+    if trained is None:
+        rehearse(config, task, num_outputs=num_outputs, device=device)
     model: nn.Module = function_of("model", config.model)(
         num_outputs=num_outputs, in_channels=in_channels, size_px=size_px, **own_settings(config.model)
     )
@@ -92,11 +97,16 @@ def build_network(
         weights["trained_in"] = str(trained.parent)
     elif kind.load_weights and is_initialised_as_configured:
         load = resolve(kind.load_weights)
-        settings = own_settings(config.model)
+        settings = own_settings(config.model) | _normalisation_of_grey(config)
         weights["initial_sha256"] = load(model, config.model.weights, on_progress=on_progress, **settings)
     if not is_initialised_as_configured:
         log.warning("model.weights=none: random initialisation, nothing is pretrained")
     if isinstance(config.approach, HeadConfig):
+        if isinstance(config.model, CustomConfig) and not has_backbone_and_head(model):
+            raise Refusal(
+                f"approach=head: {config.model.factory} returns a {type(model).__name__}: it must return an "
+                "nn.Sequential of two children called backbone and head"
+            )
         freeze_backbone(model)
     _check_micro_batches(config, model)
     with refusing_for_memory(f"{TOO_LITTLE_MEMORY} for {config.model.name}: use trainer.device=cpu"):
@@ -107,6 +117,13 @@ def build_network(
             if checked is not precision:
                 precision, normalise = checked, _place(model, config, device, checked)
     return Network(model, task, normalise, layers, weights, is_initialised_as_configured, precision)
+
+
+def _normalisation_of_grey(config: Config) -> dict[str, Any]:
+    """Return mean and standard deviation of each channel if all channels are the grey level, as weights expect."""
+    is_grey = not kind_of("channels", config.channels).function
+    mean, std = config.model.input_mean, config.model.input_std
+    return {"input_mean": mean if is_grey else None, "input_std": std if is_grey else None}
 
 
 def _inspect(
@@ -150,7 +167,8 @@ def _place(model: nn.Module, config: Config, device: torch.device, precision: Pr
     Raises:
         Refusal: the channels are not as many as the values of model.input_mean.
     """
-    is_last = is_channels_last(device, precision)
+    is_own = isinstance(config.model, CustomConfig)  # it may need tensors that are laid out as usual
+    is_last = is_channels_last(device, precision) and not is_own
     model.to(device).to(memory_format=torch.channels_last if is_last else torch.contiguous_format)
     name, settings, to_channels = config.channels.name, own_settings(config.channels), None
     if kind_of("channels", config.channels).function:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.data.images import Images, hash_sources, load_images
 from dxa_tbs.errors import Refusal
 from dxa_tbs.hashes import sha256_of_array
-from dxa_tbs.pipeline.evaluate import load_trained
+from dxa_tbs.own_code import named_code, require_named_again
+from dxa_tbs.pipeline.evaluate import load_trained, require_same_code
 from dxa_tbs.pipeline.learner import make_inputs, predict_all
 from dxa_tbs.progress import OnProgress, ignore_progress
 from dxa_tbs.runs.folder import require_finished
@@ -28,6 +30,7 @@ def predict(
     run_dir: str | Path,
     images: np.ndarray | Sequence[str | Path],
     *,
+    factory: str | None = None,
     device: str = "auto",
     cache_dir: str | Path | None = None,
     on_progress: OnProgress = ignore_progress,
@@ -39,15 +42,19 @@ def predict(
         images: uint8 (N, S, S), cropped like the images of the run (S is its preprocessing.size_px); or paths of files,
             which are decoded and cropped around their centre (or resized), like images of the run without a region of
             interest.
+        factory: for a run of a network of your own (model=custom): its model.factory, named again. Code is never
+            imported because a run names it.
         device: auto, cpu, cuda or cuda:<number>.
         cache_dir: the folder of the cache; None: that of the run.
 
     Raises:
-        Refusal: the run is unfinished or damaged, or an image cannot be used.
+        Refusal: the run is unfinished or damaged, its own code is not named or has changed, or an image cannot be used.
     """
     run_dir = Path(run_dir)
     require_intact(require_finished(run_dir, key="run_dir"), with_weights=True)
-    config = settings_of(read_config(run_dir))
+    settings = read_config(run_dir)
+    _require_code(run_dir, settings, factory)
+    config = settings_of(settings)
     if not DEVICE.fullmatch(device):
         raise Refusal(f"device={device}: is not a device: use auto, cpu, cuda or cuda:<number>")
     config.trainer.device, config.cache_dir = device, str(cache_dir or config.cache_dir)
@@ -63,6 +70,16 @@ def predict(
     task = trained.network.task
     scores = task.to_scores(predict_all(trained.learner, inputs)).reshape(len(names), -1)
     return pd.DataFrame({"image": names}).join(pd.DataFrame(scores, columns=list(task.score_columns)))
+
+
+def _require_code(run_dir: Path, settings: Mapping[str, Any], factory: str | None) -> None:
+    """Check that the user names the code of the run's network, if it is the user's own, and that it is unchanged."""
+    of_network = named_code({"model": settings["model"]})
+    if factory is not None and not of_network:
+        raise Refusal(f"factory={factory}: the network of {run_dir} is not code of your own: drop it")
+    needed = {key.removeprefix("model."): path for key, path in of_network.items()}
+    require_named_again(needed, {} if factory is None else {"factory": factory}, run=run_dir)
+    require_same_code(run_dir, of_network)
 
 
 def _require_windows(images: np.ndarray, size_px: int) -> np.ndarray:

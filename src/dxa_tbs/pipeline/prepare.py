@@ -14,12 +14,13 @@ import pandas as pd
 from dxa_tbs.config.choices import NearDuplicates
 from dxa_tbs.config.schema import AugmentationConfig, Config
 from dxa_tbs.data.audit import check_near_duplicates, check_pixels
-from dxa_tbs.data.augment import Changes, plan_copies
+from dxa_tbs.data.augment import plan_copies
 from dxa_tbs.data.copies import load_with_copies
 from dxa_tbs.data.images import load_images, read_frame
 from dxa_tbs.data.measures import MEASURES
 from dxa_tbs.data.phantom.cohort import SCANNER
 from dxa_tbs.data.split import SPLITS
+from dxa_tbs.pipeline.augmentation import build_operations, warn_of_unequal_texture
 from dxa_tbs.pipeline.clock import Clock
 from dxa_tbs.pipeline.cohort import Cohort, gather_cohort
 from dxa_tbs.pipeline.task import build_task
@@ -97,7 +98,7 @@ def prepare(
 
     Args:
         cohort: of the same configuration, if it has been gathered already.
-        copies: whether to make augmented copies; an evaluation needs none.
+        copies: whether to make augmented copies; an evaluation has none.
         bits: bits in use in 16-bit files, unless configured; None: found from the images.
         clock: of the run; records the time of this preparation.
 
@@ -123,7 +124,7 @@ def prepare(
     columns = [*SPLIT_COLUMNS] + [name.lower() for name in config.dataset.subgroups if name.lower() in table]
     originals = table[columns]
     with clock.part("prepare_s"):
-        augmentation = config.augmentation if copies else None
+        augmentation = config.augmentation if copies and config.evaluate is None else None
         development = add_copies(originals, images.pixels, augmentation, seed=config.seed, cache_dir=cache_dir)
         is_test = (table["split"] == "test").to_numpy()
         test = ImageSet(originals[is_test], images.pixels if is_test.all() else images.pixels[is_test])
@@ -151,21 +152,15 @@ def add_copies(
     if how is None or not any(per_original.values()):
         return ImageSet(seen, pixels[seen.index])
     plan = plan_copies(originals, per_original=per_original, seed=seed)
-    if how.copies_per_normal != how.copies_per_degraded and how.max_rotation_deg > 0:
-        log.warning(
-            "augmentation=%s interpolates %.0f %% of the Degraded and %.0f %% of the Normal training images: a network "
-            "can learn the interpolation instead of the bone; augmentation=balanced treats both classes alike",
-            *(how.name, *(100 * share / (1 + share) for share in (how.copies_per_degraded, how.copies_per_normal))),
-        )
-    changes = Changes(
-        how.flip_probability,
-        how.max_rotation_deg,
-        how.min_brightness_change,
-        how.max_brightness_change,
-        how.interpolation,
-    )
+    warn_of_unequal_texture(how)
     made, sha256 = load_with_copies(
-        pixels, seen.index.to_numpy(), seen["sha256"].tolist(), plan, changes, seed=seed, cache_dir=cache_dir
+        pixels,
+        seen.index.to_numpy(),
+        seen["sha256"].tolist(),
+        plan,
+        build_operations(how),
+        seed=seed,
+        cache_dir=cache_dir,
     )
     copies = plan.assign(sha256=sha256).set_index(np.arange(len(originals), len(originals) + len(plan)))
     return ImageSet(pd.concat([seen, copies]), made)

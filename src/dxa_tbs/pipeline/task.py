@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 
+import numpy as np
 import pandas as pd
 
 from dxa_tbs.config.kinds import function_of, kind_of, own_settings
-from dxa_tbs.config.schema import Config
+from dxa_tbs.config.schema import Config, CustomLossConfig, LossConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.tasks.task import Task
+from dxa_tbs.tasks.task import Loss, Task
 
 AUGMENTED_CLASSES = 2  # conf/augmentation has a number of copies for each of two classes
 
@@ -18,12 +21,20 @@ def build_task(config: Config) -> Task:
     """Return the configured task.
 
     Raises:
-        Refusal: the loss or the augmentation does not suit it.
+        Refusal: the loss, the sampling or the augmentation does not suit it.
     """
-    loss = functools.partial(function_of("loss", config.loss), **own_settings(config.loss))
-    task: Task = function_of("task", config.task)(loss=loss, **own_settings(config.task))
-    if kind_of("loss", config.loss).needs_classes and not task.class_names:
-        raise Refusal(f"loss={config.loss.name}: needs classes, and task={task.name} has none: choose another loss")
+    task: Task = function_of("task", config.task)(loss=build_loss(config.loss), **own_settings(config.task))
+    for group, section in (("loss", config.loss), ("sampling", config.sampling)):
+        if kind_of(group, section).needs_classes and not task.class_names:
+            raise Refusal(
+                f"{group}={section.name}: needs classes, and task={task.name} has none: choose another {group}"
+            )
+    weights = getattr(config.loss, "class_weights", None)
+    if isinstance(weights, list) and len(weights) != len(task.class_names):
+        raise Refusal(
+            f"loss.class_weights={weights}: task={task.name} has {len(task.class_names)} classes: give one number for "
+            f"each of {', '.join(task.class_names)}"
+        )
     copies = config.augmentation.copies_per_normal, config.augmentation.copies_per_degraded
     if any(copies) and len(task.class_names) != AUGMENTED_CLASSES:
         raise Refusal(
@@ -31,6 +42,28 @@ def build_task(config: Config) -> Task:
             f"task={task.name} has {len(task.class_names)}: use augmentation=none"
         )
     return task
+
+
+def build_loss(section: LossConfig) -> Loss:
+    """Return the loss as a function of outputs and targets; code of the user's own is imported at its first call."""
+    function, settings = function_of("loss", section), own_settings(section)
+    if isinstance(section, CustomLossConfig):
+        loss: Loss = function(**settings)
+        return loss
+    return functools.partial(function, **settings)
+
+
+def with_class_counts(task: Task, targets_N: np.ndarray) -> Task:
+    """Return the task with a loss that knows the number of training images of each class, if it asks for that.
+
+    Args:
+        targets_N: of the training images, with their copies.
+    """
+    if "class_counts" not in inspect.signature(task.loss).parameters:
+        return task
+    counts = np.bincount(targets_N.astype(int), minlength=len(task.class_names)).tolist()
+    knows_counts: Loss = functools.partial(task.loss, **{"class_counts": counts})
+    return dataclasses.replace(task, loss=knows_counts)
 
 
 def check_targets(cohort: pd.DataFrame, task: Task) -> None:

@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
-from dxa_tbs.config.choices import Precision, TestEpoch, Watched
-from dxa_tbs.config.kinds import function_of
-from dxa_tbs.config.schema import Config, HeadConfig
+from dxa_tbs.config.choices import Precision, TestEpoch, Watched, When
+from dxa_tbs.config.compose import to_plain
+from dxa_tbs.config.kinds import function_of, own_settings
+from dxa_tbs.config.schema import Config, ConstantConfig, HeadConfig
 from dxa_tbs.errors import Refusal
-from dxa_tbs.models.inspection import trains_batchnorm
+from dxa_tbs.own_code import named_code
+from dxa_tbs.pipeline.augmentation import build_operations, new_images
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
 from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
 from dxa_tbs.pipeline.prepare import ImageSet
+from dxa_tbs.pipeline.rehearsal import build_schedule, optimizer_settings
+from dxa_tbs.pipeline.task import with_class_counts
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
+from dxa_tbs.training.averaging import with_average
 from dxa_tbs.training.batches import Samples
+from dxa_tbs.training.changing import ChangingSamples
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
+from dxa_tbs.training.modes import enter_training, trains_batchnorm
 from dxa_tbs.training.process import set_up_process
-from dxa_tbs.training.step import Step, batch_sizes, build_optimizer, build_step, enter_training, record_if_possible
+from dxa_tbs.training.step import (
+    Step,
+    batch_sizes,
+    build_optimizer,
+    build_step,
+    can_be_recorded,
+    record_if_possible,
+)
 from dxa_tbs.training.timing import ten_epochs
 
 log = logging.getLogger("dxa_tbs.experiment")
+
+NOT_RECORDED = {"model.factory", "loss.factory"}  # a graph would repeat the decisions that the code made once
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def train(
             epoch.
     """
     if config.evaluate is not None:
-        raise Refusal(f"evaluate={config.evaluate}: the weights of that run are tested, not trained: use run()")
+        raise Refusal(f"evaluate={config.evaluate}: the weights of that run are tested, not trained: use dxa_tbs.train")
     clock = clock or Clock()
     table = development.table
     with clock.part("prepare_s"):
@@ -85,7 +103,10 @@ def train(
         is_watched = is_val & (is_original | (config.trainer.watched is Watched.all))
         inputs_M, targets = place(learner, inputs), table[network.task.target].to_numpy()
         rows = np.flatnonzero(~is_val), np.flatnonzero(is_watched)
+        network = dataclasses.replace(network, task=with_class_counts(network.task, targets[rows[0]]))
         training, watched = (take_samples(learner, inputs_M, chosen, targets[chosen]) for chosen in rows)
+        if config.augmentation.when is When.epoch:
+            training = _changing(training, development, config)
     data_s = clock.since_start_s() - clock.parts_s["prepare_s"]
     with clock.part("compile_s"):
         step = prepare_step(network, learner, training, config)
@@ -111,6 +132,13 @@ def train(
     return Trained(network, learner, inputs, pd.DataFrame(fitted.history), facts, timing)
 
 
+def _changing(training: Samples, development: ImageSet, config: Config) -> ChangingSamples:
+    """Return the training images, changed anew in each epoch."""
+    operations = build_operations(config.augmentation)
+    change = new_images(development.table, development.pixels, operations, seed=config.seed)
+    return ChangingSamples(training.inputs_M, training.rows_N.cpu(), training.targets_N, change)
+
+
 def new_network(config: Config, *, trained: Path | None = None, on_progress: OnProgress = ignore_progress) -> Network:
     """Set up this process for a run, and return the run's network.
 
@@ -133,24 +161,43 @@ def new_learner(network: Network, config: Config) -> Learner:
 
 
 def prepare_step(network: Network, learner: Learner, training: Samples, config: Config) -> Step:
-    """Return the training step, recorded as CUDA graphs on a GPU."""
+    """Return the training step, recorded as CUDA graphs on a GPU, with its schedule and the average of the weights."""
     trainer = config.trainer
-    settings = {key: value for key, value in vars(config.optimizer).items() if key != "name"}
     is_recorded = learner.device.type == "cuda" and learner.precision is not Precision.fp16  # its scaler needs the host
-    optimizer = function_of("optimizer", config.optimizer)
+    if is_recorded and (own := NOT_RECORDED & named_code(to_plain(config)).keys()):
+        log.info("%s: a step with code of your own is not recorded as a CUDA graph and is slower", min(own))
+        is_recorded = False
+    is_scheduled = not isinstance(config.schedule, ConstantConfig)
     with refusing_for_memory(too_little_memory(learner.model, config)):
+        optimizer = build_optimizer(
+            learner.model,
+            function_of("optimizer", config.optimizer),
+            is_recorded=is_recorded,
+            is_scheduled=is_scheduled,
+            **optimizer_settings(config),
+        )
         step = build_step(
             learner.model,
-            build_optimizer(learner.model, optimizer, is_recorded=is_recorded, **settings),
+            optimizer,
             loss=network.task.loss,
             to_input=learner.to_input,
             device=learner.device,
             micro_batch_size=trainer.micro_batch_size,
             precision=learner.precision,
+            schedule=build_schedule(optimizer, config),
         )
-        if is_recorded:
+        if is_recorded and not can_be_recorded(optimizer):
+            log.warning(
+                "optimizer=%s: %s has no argument capturable: its step is not recorded as a CUDA graph and is slower",
+                config.optimizer.name,
+                type(optimizer).__name__,
+            )
+        elif is_recorded:
             enter_training(learner.model, moves_frozen_bn=moves_frozen_bn(config.approach))
-            step = record_if_possible(step, learner.model, training, batch_sizes(len(training), trainer.batch_size))
+            sizes, schedule = batch_sizes(len(training), trainer.batch_size), config.schedule.name
+            step = record_if_possible(step, learner.model, training, sizes, schedule=schedule if is_scheduled else None)
+        if trainer.ema_decay is not None:
+            step = with_average(step, learner.model, decay=trainer.ema_decay)
     synchronise(learner.device)
     return step
 
@@ -174,6 +221,7 @@ def _fit(
             watched,
             is_original_N=is_original_N,
             step=step,
+            orders=_orders(training.targets_N, config),
             judge=network.task,
             to_input=learner.to_input,
             batch_size=trainer.batch_size,
@@ -182,11 +230,18 @@ def _fit(
             epochs=trainer.epochs,
             patience=trainer.patience,
             keeps_last=trainer.test_epoch is TestEpoch.last,
-            seed=config.seed,
             on_progress=on_progress,
         )
     learner.model.load_state_dict(fitted.state, strict=False)
     return fitted
+
+
+def _orders(targets_N: torch.Tensor, config: Config) -> Iterator[torch.Tensor]:
+    """Return the order of the training images in each epoch, as configured."""
+    orders: Iterator[torch.Tensor] = function_of("sampling", config.sampling)(
+        targets_N, seed=config.seed, **own_settings(config.sampling)
+    )
+    return orders
 
 
 def too_little_memory(model: nn.Module, config: Config) -> str:

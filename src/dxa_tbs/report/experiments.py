@@ -34,9 +34,10 @@ class Experiment:
         estimates: mean over repeats of each metric at the fixed threshold. The interval is over other patients and,
             where several seeds or folds show it, over other trainings.
         of_these_networks: the same with intervals over other patients alone.
-        number: counts the experiments of one network and approach, from 1.
+        number: counts the experiments that are otherwise called the same, from 1.
         images: of the test set, in the order of `scored`: image_id, patient_id, label, tbs, subgroup columns.
         set_name: name of the test set if the report has several; else empty.
+        apart: in which settings it differs from others of its network and approach, in words; empty if in none.
     """
 
     repeats: list[list[Run]]
@@ -48,6 +49,7 @@ class Experiment:
     number: int
     images: pd.DataFrame
     set_name: str = ""
+    apart: str = ""
 
     @property
     def runs(self) -> list[Run]:
@@ -85,6 +87,11 @@ class Experiment:
     @property
     def model(self) -> str:
         return str(self.first.config["model"]["name"])
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Return whether this is a finished run's network, tested on other images."""
+        return "evaluated_run" in self.first.facts
 
     @property
     def is_papers(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from dxa_tbs.report.departures import differences
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.paper import protocol
 
@@ -34,10 +34,10 @@ def marks_of(experiment: Experiment) -> str:
         found += "a"
     if experiment.is_papers:
         papers = protocol(experiment.approach, experiment.model)
-        is_short = run.config["trainer"]["epochs"] < papers["trainer.epochs"]
+        is_short = run.settings["trainer.epochs"] < papers["trainer.epochs"]
         found += "b" * is_short
-        others = [text for text in departures(experiment) if not text.startswith(("epochs", "weights none"))]
-        found += "d" * bool(others)
+        has_mark = {"trainer.epochs": is_short, "model.weights": run.settings.get("model.weights") == "none"}
+        found += "d" * any(not has_mark.get(one.key) for one in differences(run.settings, papers))
     if any(run.environment.get("precision") != "fp32" for run in experiment.runs):
         found += "c"
     return "".join(sorted(found)) + "f" * ("evaluated_run" in run.facts) + ("g" if run.facts["synthetic"] else "")
@@ -60,25 +60,9 @@ def explain_marks(experiments: Sequence[Experiment]) -> list[str]:
     return explain(letter for one in experiments for letter in marks_of(one))
 
 
-def departures(experiment: Experiment) -> list[str]:
-    """Return the settings of one of the paper's experiments that are not the paper's."""
-    settings, found = experiment.first.settings, []
-    named = {"lr": "learning rate", "batch_size": "batch size", "watched": "watched validation images:"}
-    for key, papers in protocol(experiment.approach, experiment.model).items():
-        section, _, name = key.partition(".")
-        ours = settings.get(key)
-        of_another_option = name != "name" and f"{section} {settings.get(f'{section}.name')}" in found  # already named
-        if ours != papers and not of_another_option:
-            what = section if name == "name" else named.get(name, name)
-            found.append(f"{what} {Path(str(ours)).name if key == 'model.weights' else ours}")
-    return found
-
-
 def notes_of(experiment: Experiment) -> list[str]:
     """Return the notes on an experiment below a table: departures from the paper, and warnings of any run."""
-    notes = (
-        [f"not the paper's: {', '.join(others)}"] if experiment.is_papers and (others := departures(experiment)) else []
-    )
+    notes = [f"not the paper's: {', '.join(others)}"] if (others := _not_the_papers(experiment)) else []
     if "evaluated_run" in experiment.first.facts:
         notes = [f"evaluates the weights of {evaluated_run(experiment)}"]
     elif not experiment.times_s.size:
@@ -86,6 +70,14 @@ def notes_of(experiment: Experiment) -> list[str]:
     if len({run.environment.get("device") for run in experiment.runs}) > 1:
         notes.append("run on several devices: times are those of the first")
     return notes + list(dict.fromkeys(text for run in experiment.runs for text in run.facts["warnings"]))
+
+
+def _not_the_papers(experiment: Experiment) -> list[str]:
+    """Return the settings of one of the paper's experiments that are not the paper's; none for another network."""
+    if not experiment.is_papers:
+        return []
+    found = differences(experiment.first.settings, protocol(experiment.approach, experiment.model))
+    return [one.words if one.key == "split.name" else one.text for one in found]  # the checklist has the split in full
 
 
 def evaluated_run(experiment: Experiment) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dxa_tbs.errors import Refusal
 from dxa_tbs.report.experiments import UNREADABLE, Experiment, gather_experiments
+from dxa_tbs.report.labels import tell_apart
+from dxa_tbs.report.nearest import num_departures
 from dxa_tbs.report.paper import RESULTS, TASK, is_papers_experiment
 from dxa_tbs.report.runs import Run, read_run
 from dxa_tbs.runs.files import FAILED_JSON, read_json
@@ -25,12 +27,18 @@ class Found:
     """Experiments and controls of an outputs folder.
 
     Attributes:
-        missing: a line for each run that is left out, and for each experiment of the paper without a finished run.
+        absent: a line for each approach of the paper without finished runs.
+        left_out: a line for each run that is left out, and why.
     """
 
     experiments: list[Experiment]
     controls: list[Experiment]
-    missing: list[str]
+    absent: list[str]
+    left_out: list[str]
+
+    @property
+    def missing(self) -> list[str]:
+        return [*self.absent, *self.left_out]
 
 
 def find_experiments(root: Path) -> Found:
@@ -48,12 +56,12 @@ def find_experiments(root: Path) -> Found:
         raise Refusal(f"{root}: no finished run below it", others)
     runs, unreadable = _read_all(root, finished)
     gathered, lacking = gather_experiments(runs)
-    experiments = _numbered(sorted((one for one in gathered if not one.control), key=_papers_place))
-    controls = _numbered(sorted((one for one in gathered if one.control), key=_papers_place))
+    experiments = _named([one for one in gathered if not one.control])
+    controls = _named([one for one in gathered if one.control])
     if not experiments:
         only = [f"a control, no experiment: {one.folder}" for one in controls]
         raise Refusal(f"{root}: no complete experiment below it", [*others, *lacking, *unreadable, *only])
-    return Found(experiments, controls, [*_missing(experiments), *others, *lacking, *unreadable])
+    return Found(experiments, controls, _missing(experiments), [*others, *lacking, *unreadable])
 
 
 def without_folders(text: str) -> str:
@@ -86,16 +94,11 @@ def _read_all(root: Path, run_dirs: Sequence[Path]) -> tuple[list[Run], list[str
     return runs, left_out
 
 
-def _numbered(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Return the experiments with numbers where several have one network and approach, and with names of test sets."""
-    seen: dict[tuple[str, str, str], int] = {}
-    numbered = []
+def _named(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return the experiments in the paper's order, with what they are called."""
     names = _set_names(experiments)
-    for one in experiments:
-        key = one.model, one.approach, one.control
-        seen[key] = seen.get(key, 0) + 1
-        numbered.append(dataclasses.replace(one, number=seen[key], set_name=names[one.test_set]))
-    return numbered
+    ordered = sorted(experiments, key=_papers_place)
+    return tell_apart([dataclasses.replace(one, set_name=names[one.test_set]) for one in ordered])
 
 
 def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
@@ -107,15 +110,18 @@ def _set_names(experiments: Sequence[Experiment]) -> dict[str, str]:
     return {digest: f"{name} {digest[:4]}" if name in several else name for digest, name in datasets.items()}
 
 
-def _papers_place(experiment: Experiment) -> tuple[int, str, int, str, str]:
-    """Return a sort key: the paper's order, then other networks of each approach, then other approaches."""
+def _papers_place(experiment: Experiment) -> tuple[int, str, int, str, int, str]:
+    """Return a sort key: the paper's order, then other networks of each approach, then other approaches.
+
+    Of several experiments of a network, the one nearest to the paper's settings comes first.
+    """
     approaches = [table.approach for table in RESULTS]
     number, place = len(approaches), 0
     if experiment.approach in approaches:
         number = approaches.index(experiment.approach)
         models = list(RESULTS[number].rows)
         place = models.index(experiment.model) if experiment.model in models else len(models)
-    return number, experiment.approach, place, experiment.model, experiment.folder
+    return number, experiment.approach, place, experiment.model, num_departures(experiment), experiment.folder
 
 
 def _missing(experiments: Sequence[Experiment]) -> list[str]:

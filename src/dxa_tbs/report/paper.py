@@ -107,18 +107,22 @@ _EVERYWHERE = {
     "augmentation.name": "paper",
     "augmentation.copies_per_normal": 0.2298,
     "augmentation.copies_per_degraded": 3.804,
-    "augmentation.flip_probability": 0.5,
-    "augmentation.max_rotation_deg": 10.0,
-    "augmentation.min_brightness_change": 0.1,
-    "augmentation.max_brightness_change": 0.4,
-    "augmentation.interpolation": "bilinear",
+    "augmentation.when": "copies",
+    "augmentation.operations": [
+        {"name": "flip", "probability": 0.5},
+        {"name": "rotate", "max_deg": 10.0, "interpolation": "bilinear"},
+        {"name": "brightness", "min_change": 0.1, "max_change": 0.4},
+    ],
+    "sampling.name": "shuffle",
     "optimizer.name": "sgd",
     "optimizer.lr": 1e-4,
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 0.0,
+    "schedule.name": "constant",
     "trainer.batch_size": 24,
     "trainer.test_epoch": "best",
     "trainer.watched": "all",
+    "trainer.ema_decay": None,
     "evaluation.threshold": 0.5,
 }
 _PRETRAINED = {
@@ -160,7 +164,7 @@ def is_papers_experiment(approach: str, model: dict[str, Any]) -> bool:
     if not any(table.approach == approach and name in table.rows for table in RESULTS):
         return False
     if name not in TABLE_II:
-        return bool(model.get("architecture") == name)
+        return model.get("architecture") == name and "backbone_dropout" in model  # not of another library
     return (tuple(model.get("filters", ())), tuple(model.get("fc_widths", ()))) == (
         TABLE_II[name].filters,
         TABLE_II[name].fc_widths,

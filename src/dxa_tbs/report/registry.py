@@ -28,6 +28,7 @@ from dxa_tbs.report.numbers.environment import environment_table
 from dxa_tbs.report.numbers.errors import errors_table
 from dxa_tbs.report.numbers.operating_points import operating_points_table
 from dxa_tbs.report.numbers.overview import overview_table
+from dxa_tbs.report.numbers.own_experiments import own_experiments_table
 from dxa_tbs.report.numbers.paper_tables import other_experiments_table, tables_3_to_5
 from dxa_tbs.report.numbers.primary import primary_table
 from dxa_tbs.report.numbers.run_list import runs_table
@@ -42,6 +43,7 @@ SECTIONS = {  # anchor: heading on the page, in order
     "overview": "All experiments",
     "sanity": "Against simple baselines",
     "paper": "The paper's tables",
+    "own": "Your experiments",
     "comparisons": "Comparisons",
     "operating": "Operating points",
     "calibration": "Calibration",
@@ -116,7 +118,8 @@ TABLES = (
     Table("table_i", table_1, "paper", is_papers=True),
     Table("table_ii", table_2, "paper", is_papers=True),
     Table("tables_iii_to_v", tables_3_to_5, "paper", is_papers=True),
-    Table("other_experiments", other_experiments_table, "paper", is_papers=True),
+    Table("own_experiments", own_experiments_table, "own", is_papers=True),
+    Table("other_experiments", other_experiments_table, "own", is_papers=True),
     Table("sanity", sanity_tables, "sanity", is_papers=True),
     Table("against_slope", against_slope_tables, "sanity", is_papers=True),
     Table("comparison", comparison_tables, "comparisons", is_papers=True),

@@ -16,7 +16,7 @@ from dxa_tbs.evaluation.metrics import best_f1_threshold, binary_auc
 from dxa_tbs.hashes import sha256_of_table
 from dxa_tbs.report.patients import read_patients
 from dxa_tbs.runs.files import METRICS_JSON
-from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, read_config
+from dxa_tbs.runs.identity import WITHOUT_EFFECT, flatten, flatten_without, read_config
 from dxa_tbs.runs.records import read_environment, read_metrics, read_predictions, read_timing
 
 NEEDED_FACTS = (  # of metrics.json, which tables and figures rely on
@@ -116,7 +116,7 @@ def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
     Evaluations of two runs are two experiments: their weights differ.
     """
-    settings = {key: value for key, value in flatten(config).items() if key not in NOT_OF_THE_EXPERIMENT}
+    settings = flatten_without(NOT_OF_THE_EXPERIMENT, config)
     settings["data"] = facts["cohort_sha256"] if "fold" in config["split"] else facts["data_sha256"]
     settings["weights"] = facts["weights_sha256"]
     settings["initial"] = facts["initialisation"]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dxa_tbs.disk import named_errors
+
 if TYPE_CHECKING:  # a refusal must not wait for them
     import pandas as pd
 
@@ -104,11 +106,12 @@ def without_nan(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Replace the file in one step: a reader, also after a power cut, finds the old file or the new one."""
     scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    with named_errors(path):
+        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
     for digests in _GATHERING:
         digests[path] = hashlib.sha256(text.encode()).hexdigest()
 

@@ -16,6 +16,8 @@ from dxa_tbs.runs.files import CONFIG_YAML, FAILED_JSON, LOCK, METRICS_JSON, MOD
 from dxa_tbs.runs.identity import differences, read_config, refuse_newer, write_config
 from dxa_tbs.runs.versions import NewerRun
 
+OF_WANDB = ".wandb"  # suffix of the file in each of its folders
+
 
 @contextlib.contextmanager
 def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, Any]) -> Iterator[bool]:
@@ -32,6 +34,7 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
         Refusal: another process holds the folder, a newer version of dxa_tbs wrote it, or it holds a finished run of
             another configuration or other data.
     """
+    refuse_newer(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run_dir / LOCK)
     try:
@@ -47,12 +50,11 @@ def claim_run(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str, 
             try:
                 yield True
             except Exception as error:
-                mark_failed(run_dir, config, error)
+                with contextlib.suppress(OSError):  # the disk may be full
+                    mark_failed(run_dir, config, error)
                 raise
     finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (run_dir / LOCK).unlink(missing_ok=True)
+        lock.release()  # its file stays: if it were deleted, a process that waits and a later one would both get a lock
 
 
 def mark_failed(run_dir: Path, config: Mapping[str, Any], error: Exception) -> None:
@@ -102,10 +104,18 @@ def is_finished(run_dir: Path, config: Mapping[str, Any], made_from: Mapping[str
 
 
 def find_runs(root: Path) -> dict[Path, str]:
-    """Return the state of every run folder below `root`, sorted by folder, including those that have lost a file."""
+    """Return the state of every run folder below `root`, sorted by folder, including those that have lost a file.
+
+    What Weights & Biases keeps of a run is left out: it has a config.yaml of its own.
+    """
     marks = {CONFIG_YAML, METRICS_JSON, FAILED_JSON}
-    folders = sorted(Path(folder) for folder, _, files in os.walk(root) if marks & set(files))
-    return {folder: state_of(folder) for folder in folders}
+    found = []
+    for folder, folders, files in os.walk(root):
+        if any(name.endswith(OF_WANDB) for name in files):
+            folders.clear()  # are not searched
+        elif marks & set(files):
+            found.append(Path(folder))
+    return {folder: state_of(folder) for folder in sorted(found)}
 
 
 def require_finished(run_dir: Path, *, key: str = "evaluate") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from dxa_tbs.runs.files import CONFIG_YAML, METRICS_JSON, read_json, read_yaml, 
 from dxa_tbs.runs.versions import NewerRun, completed_settings, with_version
 
 SHOWN_IN_PATH = ("name", "dataset.name", "approach.name", "model.name", "seed")
-WITHOUT_EFFECT = (  # on results: where files are written and found, how much is shown, which device computes
+WITHOUT_EFFECT = (  # settings and sections: where files are written and found, how much is shown, which device computes
     "output_root",
     "cache_dir",
     "evaluate",  # the weights of that run are compared instead
     "dataset.near_duplicates",
     "evaluation.shown_errors",
     "trainer.device",
+    "tracker",
 )
 
 
@@ -57,7 +58,7 @@ def refuse_newer(run_dir: Path) -> None:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that can change a result, under dotted keys: trainer.epochs."""
-    return {key: value for key, value in flatten(config).items() if key not in WITHOUT_EFFECT}
+    return flatten_without(WITHOUT_EFFECT, config)
 
 
 def run_folder(
@@ -112,6 +113,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def flatten_without(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings under dotted keys, without some settings and sections.
+
+    Args:
+        names: of a setting, such as trainer.device, or of a whole section, such as tracker.
+    """
+    sections = tuple(f"{name}." for name in names)
+    return {key: value for key, value in flatten(config).items() if not f"{key}.".startswith(sections)}
 
 
 def _holds(run_dir: Path, wanted: Mapping[str, Any], evaluated_sha256: str | None) -> bool:

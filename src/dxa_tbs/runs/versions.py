@@ -4,6 +4,7 @@ config.yaml holds the version of its settings as `schema_version`. Runs of dxa_t
 after it that did not write the number yet, count as version 1.
 
 To add a setting, append one line to ADDED_SINCE, with the next version. Older runs then stay finished and comparable.
+Settings that others replaced are converted, as those of an augmentation are by `_with_operations`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,18 @@ ADDED_SINCE = (
     Added("evaluation.shown_errors", 4, since=2),
     Added("preprocessing.size_px", 224, since=3),
     Added("channels", {"name": "grey"}, since=3),
+    Added("augmentation.when", "copies", since=3),
+    Added("sampling", {"name": "shuffle"}, since=3),
+    Added("schedule", {"name": "constant"}, since=3),
+    Added("trainer.ema_decay", None, since=3),
+    Added("tracker", {"name": "none"}, since=3),
 )
+OPERATIONS_SINCE = 3  # the first version whose augmentation is a list of operations
+FLAT_AUGMENTATION = {  # the settings that each operation had before, by their present names
+    "flip": {"probability": "flip_probability"},
+    "rotate": {"max_deg": "max_rotation_deg", "interpolation": "interpolation"},
+    "brightness": {"min_change": "min_brightness_change", "max_change": "max_brightness_change"},
+}
 
 
 class NewerRun(Refusal, ValueError):  # noqa: N818 - as Refusal
@@ -70,7 +82,7 @@ def completed_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
 
     A setting newer than the run gets the value that was in force before it existed. A value that is there stays: some
     development versions had such a setting before config.yaml stated a version. A missing setting that the run's
-    version did have stays missing, because then the file is damaged.
+    version did have stays missing, because then the file is damaged. Settings that others replaced are converted.
 
     Raises:
         NewerRun: a newer version wrote it.
@@ -85,12 +97,31 @@ def completed_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
             f"{VERSION_KEY}={version}: written by a newer version of dxa_tbs, this one reads {VERSION_KEY} up to "
             f"{schema_version()}: update dxa_tbs"
         )
+    if version < OPERATIONS_SINCE and isinstance(settings.get("augmentation"), dict):
+        settings["augmentation"] = _with_operations(settings["augmentation"])
     for added in ADDED_SINCE:
         section, _, name = added.key.rpartition(".")
         values = settings.get(section) if section else settings
         if added.since > version and isinstance(values, dict) and _belongs(added, values):
             values.setdefault(name, copy.deepcopy(added.value))
     return settings
+
+
+def _with_operations(augmentation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an augmentation with a list of operations instead of the flat ones of older versions.
+
+    The operations were always these three, in this order. Without copies they had no effect, and there are none.
+    """
+    flat = {old for settings in FLAT_AUGMENTATION.values() for old in settings.values()}
+    if not flat <= augmentation.keys():
+        return dict(augmentation)  # damaged
+    has_copies = any(augmentation.get(f"copies_per_{name}") for name in ("normal", "degraded"))
+    operations = [
+        {"name": name, **{new: augmentation[old] for new, old in settings.items()}}
+        for name, settings in FLAT_AUGMENTATION.items()
+        if has_copies
+    ]
+    return {key: value for key, value in augmentation.items() if key not in flat} | {"operations": operations}
 
 
 def _belongs(added: Added, values: Mapping[str, Any]) -> bool:

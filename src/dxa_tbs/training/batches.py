@@ -46,6 +46,10 @@ class Samples:
     def is_resident(self) -> bool:
         return self.inputs_M.device == self.targets_N.device
 
+    def in_epoch(self, number: int) -> Samples:
+        """Return the samples of an epoch; these are the same in each."""
+        return self
+
     def take(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the inputs and targets of the samples with these indices, on the device."""
         device = self.targets_N.device
@@ -59,16 +63,28 @@ class Samples:
         if self.is_resident:
             yield from map(self.take, indices)
             return
-        done: deque[torch.cuda.Event] = deque()
+        yield from not_far_ahead(self._fetched(indices), self.targets_N.device)
+
+    def _fetched(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         with ThreadPoolExecutor(max_workers=1) as fetcher:
             ahead = fetcher.submit(self.take, indices[0])
             for index_B in indices[1:]:
                 batch, ahead = ahead.result(), fetcher.submit(self.take, index_B)
                 yield batch
-                done.append(torch.cuda.current_stream(self.targets_N.device).record_event())
-                if len(done) > BATCHES_AHEAD:  # else the host would run ahead and pin memory for all batches
-                    done.popleft().synchronize()
             yield ahead.result()
+
+
+def not_far_ahead(
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]], device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield batches from the host; wait for a GPU that falls behind, else memory would be pinned for all batches."""
+    done: deque[torch.cuda.Event] = deque()
+    for batch in batches:
+        yield batch
+        if device.type == "cuda":
+            done.append(torch.cuda.current_stream(device).record_event())
+            if len(done) > BATCHES_AHEAD:
+                done.popleft().synchronize()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def with_fast_blocks(model: nn.Sequential, *, takes_one_channel: bool) -> nn.Seq
             pooling becomes one block.
         takes_one_channel: inputs are (B, 1, H, W), one of the equal channels of a grey image; else all channels.
     """
-    layers: list[tuple[str, nn.Module]] = list(model.named_children())
+    layers: list[tuple[str, nn.Module]] = list(model._modules.items())  # named_children() gives each module once
     fast: OrderedDict[str, nn.Module] = OrderedDict()
     while layers:
         name, layer = layers[0]
@@ -51,7 +51,7 @@ def with_fast_blocks(model: nn.Sequential, *, takes_one_channel: bool) -> nn.Seq
 
 def begins_with_block(model: nn.Module) -> bool:
     """Return whether `with_fast_blocks` makes a block of the first layers, which then takes one channel if told so."""
-    return isinstance(model, nn.Sequential) and _is_block(list(model.children())[:4])
+    return isinstance(model, nn.Sequential) and _is_block([*model][:4])
 
 
 def _is_block(layers: Sequence[nn.Module]) -> bool:
@@ -62,7 +62,9 @@ def _is_block(layers: Sequence[nn.Module]) -> bool:
     is_plain = (conv.stride, conv.padding, conv.dilation, conv.groups) == ((1, 1), (0, 0), (1, 1), 1)
     is_pool = (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1) and not pool.ceil_mode
     has_all = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return is_plain and is_pool and has_all and not pool.return_indices
+    trains = norm.affine and norm.weight.requires_grad  # else it is in eval mode, where a Block has other gradients
+    is_hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)  # such as spectral_norm
+    return is_plain and is_pool and has_all and trains and not (is_hooked or pool.return_indices)
 
 
 class Block(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -9,17 +10,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dxa_tbs.disk import named_errors, require_space
 from dxa_tbs.errors import Refusal
 
 
 def save_weights(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Save the weights atomically: after a power cut, and for readers, the file is the old or the new one."""
+    """Save the weights atomically: after a power cut, and for readers, the file is the old or the new one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    require_space(path.parent, sum(tensor.nbytes for tensor in state.values()))
+    with named_errors(path):
+        with scratch.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's writer hides the error of the operating system
+                raise OSError(errno.EIO, f"cannot be written ({str(error).splitlines()[0]})", str(path)) from None
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

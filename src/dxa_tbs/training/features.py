@@ -16,6 +16,7 @@ from torch import nn
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config.choices import Precision
+from dxa_tbs.disk import create_array
 from dxa_tbs.errors import Refusal
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
@@ -121,7 +122,7 @@ def _write(
 
 def _create(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
     _require_space(folder, int(np.prod(shape)) * dtype.itemsize)
-    return np.lib.format.open_memmap(folder / "features.npy", "w+", dtype, shape)
+    return create_array(folder / "features.npy", dtype, shape)
 
 
 def _require_space(folder: Path, num_bytes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from dxa_tbs.errors import Refusal
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import Samples, ToInput, predict_outputs
 from dxa_tbs.training.device import synchronise
-from dxa_tbs.training.step import Loss, Step, enter_training
+from dxa_tbs.training.modes import enter_training
+from dxa_tbs.training.step import Loss, Step
 
 State = dict[str, torch.Tensor]
 
@@ -47,7 +48,7 @@ class Fitted:
     """The result of training.
 
     Attributes:
-        state: the trained parameters and the buffers to test.
+        state: the trained parameters and the buffers to test, or their average at the end of the tested epoch.
         tested_epoch: the epoch of `state`.
         stopped_by: epochs, patience or nan.
         history: one line per epoch, see `fit`.
@@ -66,6 +67,7 @@ def fit(
     *,
     is_original_N: np.ndarray,
     step: Step,
+    orders: Iterator[torch.Tensor],
     judge: Judge,
     to_input: ToInput,
     batch_size: int,
@@ -74,7 +76,6 @@ def fit(
     epochs: int,
     patience: int | None,
     keeps_last: bool,
-    seed: int,
     on_progress: OnProgress = ignore_progress,
 ) -> Fitted:
     """Train `model` in place and return the weights to test.
@@ -86,20 +87,21 @@ def fit(
     Args:
         watched: the validation images whose loss decides when to stop and which epoch to test.
         is_original_N: bool; which watched images are originals, not augmented copies.
-        step: the training step of the model.
+        step: the training step of the model, with the schedule of its learning rate. If it averages the weights, the
+            average is what is validated and kept; the model goes on training with its own weights.
+        orders: the order of the training images in each epoch, int64 (N,); an image may occur several times.
         to_input: converts a batch of the samples' inputs to the input of the model.
         precision: the precision of validation.
         moves_frozen_bn: whether BatchNorm layers with frozen weights still update their statistics.
         patience: epochs without a lower watched loss before training ends; None: never before `epochs`.
         keeps_last: whether to test the last epoch instead of the one with the lowest watched loss.
-        seed: seed of the order of the images.
         on_progress: called after each batch and, with the line of the history, after each epoch with finite losses.
 
     Raises:
         Refusal: a loss is NaN or infinite in the first epoch, so that there are no weights to test.
     """
     device = train.targets_N.device
-    order = torch.Generator().manual_seed(seed)
+    judged = model if step.averaged is None else step.averaged
     originals = torch.from_numpy(np.flatnonzero(is_original_N)).to(device)
     lowest, lowest_epoch, kept, kept_epoch = math.inf, 0, dict[str, torch.Tensor](), 0
     stopped_by, history = "epochs", list[dict[str, float]]()
@@ -107,11 +109,12 @@ def fit(
     for number in range(1, epochs + 1):
         start = _now(device)
         enter_training(model, moves_frozen_bn=moves_frozen_bn)
-        shuffled = torch.randperm(len(train), generator=order).to(train.rows_N.device)
+        order_N = next(orders).to(train.rows_N.device)
+        assert len(order_N) == len(train), "an epoch has as many images as the training set"
         so_far = Progress("training", (number - 1) * len(train), total)
-        train_loss = _train_epoch(train, step, shuffled.split(batch_size), so_far, on_progress)
+        train_loss = _train_epoch(train.in_epoch(number), step, order_N.split(batch_size), so_far, on_progress)
         middle = _now(device)
-        validated = _validate(model, watched, originals, to_input, precision, judge)
+        validated = _validate(judged, watched, originals, to_input, precision, judge)
         watched_loss = validated["watched_loss"]
         times = {"train_s": middle - start, "val_s": _now(device) - middle}
         if not math.isfinite(train_loss + watched_loss):
@@ -120,14 +123,16 @@ def fit(
         if watched_loss < lowest:
             lowest, lowest_epoch = watched_loss, number
         if keeps_last or lowest_epoch == number:
-            kept, kept_epoch = _keep_trained(model, kept), number
+            kept, kept_epoch = _keep_trained(judged, kept), number
         history.append({"epoch": number, "train_loss": train_loss, **validated, "lr": step.lr, **times})
         on_progress(Progress("training", number * len(train), total, epoch=history[-1]))
         if patience is not None and number - lowest_epoch >= patience:
             stopped_by = "patience"
             break
+        step.schedule(watched_loss)
     if not kept:
-        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={step.lr}")
+        lr = step.optimizer.param_groups[0].get("initial_lr", step.lr)  # without the schedule's warm-up
+        raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={lr}")
     return Fitted(kept, kept_epoch, stopped_by, history)
 
 

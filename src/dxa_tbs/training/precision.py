@@ -77,7 +77,7 @@ def with_frozen_lowered(layers: nn.Sequential, precision: Precision) -> nn.Seque
         is_frozen = not any(parameter.requires_grad for parameter in layer.parameters())
         return copy.deepcopy(layer).to(LOW[precision]) if is_frozen else layer
 
-    return nn.Sequential(OrderedDict((name, lower(layer)) for name, layer in layers.named_children()))
+    return nn.Sequential(OrderedDict((name, lower(layer)) for name, layer in layers._modules.items()))
 
 
 def lowered(device: torch.device, precision: Precision) -> torch.autocast:

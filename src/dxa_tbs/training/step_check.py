@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dxa_tbs.config.choices import Precision
 from dxa_tbs.training.batches import Normalisation
+from dxa_tbs.training.modes import enter_training
 from dxa_tbs.training.precision import compute_exactly, lowered
-from dxa_tbs.training.step import Loss, enter_training
+from dxa_tbs.training.step import Loss
 
 Outcome = tuple[torch.Tensor, list[torch.Tensor]]  # logits (B, K) and the gradient of each weight
 
@@ -30,7 +32,7 @@ def disagreement(
     """Describe how a step in this precision differs from one in fp32; None if only by rounding.
 
     The step uses four noise images instead of the cohort, because BatchNorm magnifies rounding errors for images that
-    are much alike. It has no dropout, because from the same seed a GPU draws different masks for 16 and 32 bits. The
+    are much alike. Nothing is dropped at random, because the same seed gives different masks for 16 and 32 bits. The
     model and the state of the random generators are not changed.
     """
     device = normalise.scale_C.device
@@ -42,8 +44,7 @@ def disagreement(
         tried = copy.deepcopy(model)
         enter_training(tried, moves_frozen_bn=False)
         for module in tried.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+            module.training &= isinstance(module, _BatchNorm)
         compute_exactly(in_precision)
         torch.manual_seed(0)
         with lowered(device, in_precision):

@@ -45,15 +45,18 @@ SETTINGS: dict[str, Types] = {  # of every run, by section; the empty one holds 
     "approach": {"name": TEXT},
     "dataset": {"name": TEXT, "subgroups": LIST},
     "split": {"name": TEXT},
-    "augmentation": {"name": TEXT, "copies_per_normal": NUMBER, "copies_per_degraded": NUMBER}
-    | {"flip_probability": NUMBER, "max_rotation_deg": NUMBER, "interpolation": TEXT}
-    | {"min_brightness_change": NUMBER, "max_brightness_change": NUMBER},
+    "augmentation": {"name": TEXT, "copies_per_normal": NUMBER, "copies_per_degraded": NUMBER, "operations": LIST},
     "optimizer": {"name": TEXT, "lr": NUMBER, "weight_decay": NUMBER},
     "labels": {"rule": TEXT, "degraded_max_tbs": NUMBER, "normal_min_tbs": NUMBER},
     "preprocessing": {"fit": TEXT},
     "trainer": {"epochs": WHOLE, "patience": WHOLE_OR_NONE, "batch_size": WHOLE, "micro_batch_size": WHOLE_OR_NONE}
     | {"test_epoch": TEXT, "device": TEXT, "precision": TEXT},
     "evaluation": {"threshold": NUMBER},
+}
+OPERATION_SETTINGS: dict[str, Types] = {  # those that version 0.1.0 had
+    "flip": {"probability": NUMBER},
+    "rotate": {"max_deg": NUMBER, "interpolation": TEXT},
+    "brightness": {"min_change": NUMBER, "max_change": NUMBER},
 }
 KFOLD_SETTINGS: Types = {"folds": WHOLE, "fold": WHOLE}
 PRETRAINED_SETTINGS: Types = {"weights": TEXT, "architecture": TEXT, "dropout": NUMBER, "backbone_dropout": NUMBER}
@@ -115,6 +118,8 @@ def _check_config(records: Records) -> Iterator[str]:
     config = records[CONFIG_YAML]
     for section, types in SETTINGS.items():
         yield from _of_wrong_type(config[section] if section else config, types)
+    for operation in config["augmentation"]["operations"]:
+        yield from _of_wrong_type(operation, OPERATION_SETTINGS[operation["name"]])
     yield from _of_wrong_type(config["model"], MODEL_SETTINGS.get(config["approach"]["name"], {}))
     if config["split"]["name"] == "kfold" or config["split"].keys() & KFOLD_SETTINGS.keys():
         yield from _of_wrong_type(config["split"], KFOLD_SETTINGS)

@@ -8,11 +8,19 @@ from collections.abc import Iterator, Mapping
 from dxa_tbs.config.checks.augmentation import augmentation_problems
 from dxa_tbs.config.checks.data import dataset_problems, split_problems
 from dxa_tbs.config.checks.input import input_problems
+from dxa_tbs.config.checks.loss import loss_problems
 from dxa_tbs.config.checks.model import model_problems
 from dxa_tbs.config.checks.ranges import not_finite
+from dxa_tbs.config.checks.schedule import schedule_problems
+from dxa_tbs.config.checks.tracker import tracker_problems
 from dxa_tbs.config.checks.training import training_problems
 from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
+
+NAMED_GROUPS = (  # see check_names
+    *("task", "loss", "model", "approach", "split", "channels", "augmentation"),
+    *("sampling", "optimizer", "schedule", "tracker"),
+)
 
 
 def check_config(config: Config) -> None:
@@ -51,6 +59,9 @@ def _problems(config: Config) -> Iterator[str]:
     yield from input_problems(config)
     yield from model_problems(config)
     yield from training_problems(config)
+    yield from loss_problems(config)
+    yield from schedule_problems(config)
     yield from dataset_problems(config)
     yield from split_problems(config)
     yield from augmentation_problems(config)
+    yield from tracker_problems(config)

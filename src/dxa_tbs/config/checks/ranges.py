@@ -16,6 +16,9 @@ def not_finite(value: Any, key: str = "") -> Iterator[str]:
             yield from not_finite(part, f"{key}.{name}" if key else str(name))
         return
     numbers = value if isinstance(value, list) else [value]
+    for place, part in enumerate(numbers):
+        if isinstance(part, Mapping | list):
+            yield from not_finite(part, f"{key}.{place}")
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         yield f"{key}={value}: must be finite: give a number"
 

@@ -21,6 +21,8 @@ def training_problems(config: Config) -> Iterator[str]:
         yield from outside("trainer.micro_batch_size", trainer.micro_batch_size, 1, trainer.batch_size)
     if trainer.patience is not None:
         yield from outside("trainer.patience", trainer.patience, 1)
+    if trainer.ema_decay is not None and not 0 < trainer.ema_decay < 1:
+        yield f"trainer.ema_decay={trainer.ema_decay}: must be above 0 and below 1, or null for no average"
     if not optimizer.lr > 0:
         yield f"optimizer.lr={optimizer.lr}: must be above 0"
     yield from outside("optimizer.weight_decay", getattr(optimizer, "weight_decay", 0.0), 0)

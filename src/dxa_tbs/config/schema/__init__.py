@@ -9,6 +9,15 @@ from omegaconf import MISSING
 
 from dxa_tbs.config.schema.augmentation import (
     AugmentationConfig,
+    BlurConfig,
+    BrightnessConfig,
+    ContrastConfig,
+    FlipConfig,
+    NoiseConfig,
+    OperationConfig,
+    RotateConfig,
+    ShiftConfig,
+    ZoomConfig,
 )
 from dxa_tbs.config.schema.channels import ChannelsConfig, GreyChannelsConfig, TextureChannelsConfig
 from dxa_tbs.config.schema.data import (
@@ -27,19 +36,37 @@ from dxa_tbs.config.schema.data import (
     Table1SplitConfig,
     TableConfig,
 )
+from dxa_tbs.config.schema.loss import CrossEntropyConfig, CustomLossConfig, FocalConfig, LossConfig, WeightedConfig
 from dxa_tbs.config.schema.model import (
     AdhocConfig,
     ApproachConfig,
+    CustomConfig,
     HeadConfig,
     ModelConfig,
     PretrainedConfig,
+    TimmConfig,
+    TorchvisionConfig,
     WholeNetworkConfig,
+)
+from dxa_tbs.config.schema.sampling import BalancedSamplingConfig, SamplingConfig, ShuffleConfig
+from dxa_tbs.config.schema.schedule import (
+    ConstantConfig,
+    CosineConfig,
+    CustomScheduleConfig,
+    PlateauConfig,
+    ScheduleConfig,
+)
+from dxa_tbs.config.schema.tracker import (
+    MlflowConfig,
+    NoTrackerConfig,
+    TensorBoardConfig,
+    TrackerConfig,
+    WandbConfig,
 )
 from dxa_tbs.config.schema.training import (
     AdamWConfig,
     BinaryTaskConfig,
-    CrossEntropyConfig,
-    LossConfig,
+    CustomOptimizerConfig,
     OptimizerConfig,
     SgdConfig,
     TaskConfig,
@@ -51,36 +78,65 @@ __all__ = [
     "AdhocConfig",
     "ApproachConfig",
     "AugmentationConfig",
+    "BalancedSamplingConfig",
     "BinaryTaskConfig",
+    "BlurConfig",
+    "BrightnessConfig",
     "ChannelsConfig",
     "ClassCounts",
     "Config",
+    "ConstantConfig",
+    "ContrastConfig",
+    "CosineConfig",
     "CrossEntropyConfig",
+    "CustomConfig",
+    "CustomLossConfig",
+    "CustomOptimizerConfig",
+    "CustomScheduleConfig",
     "DatasetConfig",
     "EvaluationConfig",
     "ExternalSplitConfig",
     "FileSplitConfig",
     "FilesConfig",
+    "FlipConfig",
+    "FocalConfig",
     "FolderConfig",
     "GreyChannelsConfig",
     "HeadConfig",
     "KFoldSplitConfig",
     "LabelsConfig",
     "LossConfig",
+    "MlflowConfig",
     "ModelConfig",
+    "NoTrackerConfig",
+    "NoiseConfig",
+    "OperationConfig",
     "OptimizerConfig",
     "PhantomConfig",
+    "PlateauConfig",
     "PreprocessingConfig",
     "PretrainedConfig",
+    "RotateConfig",
+    "SamplingConfig",
+    "ScheduleConfig",
     "SgdConfig",
+    "ShiftConfig",
+    "ShuffleConfig",
     "SplitConfig",
     "StratifiedSplitConfig",
     "Table1SplitConfig",
     "TableConfig",
     "TaskConfig",
+    "TensorBoardConfig",
     "TextureChannelsConfig",
+    "TimmConfig",
+    "TorchvisionConfig",
+    "TrackerConfig",
     "TrainerConfig",
+    "WandbConfig",
+    "WeightedConfig",
     "WholeNetworkConfig",
+    "ZoomConfig",
     "conf_dir",
 ]
 
@@ -105,12 +161,15 @@ class Config:
     dataset: DatasetConfig = MISSING
     split: SplitConfig = MISSING
     augmentation: AugmentationConfig = MISSING
+    sampling: SamplingConfig = MISSING
     optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
     labels: LabelsConfig = MISSING
     preprocessing: PreprocessingConfig = MISSING
     channels: ChannelsConfig = MISSING
     trainer: TrainerConfig = MISSING
     evaluation: EvaluationConfig = MISSING
+    tracker: TrackerConfig = MISSING
 
 
 def conf_dir() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -28,6 +29,24 @@ class PretrainedConfig(ModelConfig):
     architecture: Architecture = MISSING
     dropout: float = MISSING
     backbone_dropout: float = MISSING
+
+
+@dataclass
+class TorchvisionConfig(ModelConfig):
+    architecture: str = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class TimmConfig(ModelConfig):
+    architecture: str = MISSING
+    dropout: float = MISSING
+
+
+@dataclass
+class CustomConfig(ModelConfig):
+    factory: str = MISSING
+    settings: dict[str, Any] = MISSING
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""The sections task, loss, optimizer and trainer."""
+"""The sections task, optimizer and trainer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -27,22 +28,18 @@ class AdamWConfig(OptimizerConfig):
 
 
 @dataclass
+class CustomOptimizerConfig(OptimizerConfig):
+    factory: str = MISSING
+    settings: dict[str, Any] = MISSING
+
+
+@dataclass
 class TaskConfig:
     name: str = MISSING
 
 
 @dataclass
 class BinaryTaskConfig(TaskConfig):
-    pass
-
-
-@dataclass
-class LossConfig:
-    name: str = MISSING
-
-
-@dataclass
-class CrossEntropyConfig(LossConfig):
     pass
 
 
@@ -56,3 +53,4 @@ class TrainerConfig:
     watched: Watched = MISSING
     device: str = MISSING
     precision: Precision = MISSING
+    ema_decay: float | None = MISSING

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dxa_tbs.data.phantom.population import recorded_tbs
 from dxa_tbs.data.phantom.render import Candidate, read_frame
 from dxa_tbs.errors import Refusal
+from dxa_tbs.workers import worker_processes
 
 SCANNER = "phantom"  # value of the column scanner, which marks an exported cohort as synthetic
 GIVE_UP_AFTER = 100  # candidates per requested patient
@@ -88,7 +89,7 @@ def export_cohort(table: pd.DataFrame, folder: Path) -> Path:
     images.mkdir(parents=True)
     table = table.assign(path=[f"images/{image_id}.png" for image_id in table["image_id"]])
     jobs = (joblib.delayed(_write_frame)(row.source, folder / row.path) for row in table.itertuples())
-    written = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")(jobs)
+    written = worker_processes(n_jobs=-1, return_as="generator_unordered")(jobs)
     for _ in tqdm(written, total=len(table), desc="phantom", unit="image", disable=None):
         pass
     csv = folder / "cohort.csv"

@@ -10,34 +10,51 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from dxa_tbs.report.documents import NotMadeError
+from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.figures.drawing import GREY, PALETTE, new_figure, save
+from dxa_tbs.report.labels import label
 from dxa_tbs.report.study import Study
 from dxa_tbs.runs.files import LAYERS_CSV
 from dxa_tbs.runs.records import read_layers
 
+DRAWN = ("Conv2d", "MaxPool2d", "Flatten", "Linear")  # kinds of layers that change the shape
+MOST_LAYERS = 20  # of a network that can still be read
+
 
 def draw_figure_3(path: Path, study: Study) -> None:
     """Draw the ad hoc networks from the layers that their runs recorded."""
-    chosen = {
-        one.model: one
-        for one in study.experiments
-        if one.approach == "adhoc" and (study.root / one.folder / LAYERS_CSV).is_file()
-    }
-    if not chosen:
+    drawn = _distinct_networks(study)
+    if not drawn:
         raise NotMadeError("no ad hoc network was run")
-    figure, places = new_figure(11.0, 2.5 * len(chosen), rows=len(chosen))
-    for axes, (model, experiment) in zip(places, sorted(chosen.items()), strict=True):
-        layers = read_layers(study.root / experiment.folder)
-        _draw_network(axes, layers)
-        axes.set_title(f"{model}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
+    networks = [one.model for one, _ in drawn]
+    figure, places = new_figure(11.0, 2.5 * len(drawn), rows=len(drawn))
+    for axes, (experiment, layers) in zip(places, drawn, strict=True):
+        _draw_network(axes, layers[_is_drawn(layers)])
+        name = experiment.model if networks.count(experiment.model) == 1 else label(experiment)
+        axes.set_title(f"{name}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
     save(figure, path, marks=["boxes of images: height by side in pixels, width by channels, both by their root"])
 
 
+def _distinct_networks(study: Study) -> list[tuple[Experiment, pd.DataFrame]]:
+    """Return the first experiment of each ad hoc network with its layers; deep ones are left out."""
+    found: list[tuple[Experiment, pd.DataFrame]] = []
+    for one in study.experiments:
+        if one.approach == "adhoc" and (study.root / one.folder / LAYERS_CSV).is_file():
+            layers = read_layers(study.root / one.folder)
+            is_known = any(one.model == other.model and layers.equals(known) for other, known in found)
+            if not is_known and _is_drawn(layers).sum() <= MOST_LAYERS:
+                found.append((one, layers))
+    return found
+
+
+def _is_drawn(layers: pd.DataFrame) -> pd.Series:
+    return layers["kind"].isin(DRAWN) & (layers["output_shape"] != "")
+
+
 def _draw_network(axes: Axes, layers: pd.DataFrame) -> None:
-    """Draw a box for each layer that changes the shape, from left to right, with its name and output shape."""
-    shown = layers[layers["kind"].isin(["Conv2d", "MaxPool2d", "Flatten", "Linear"])]
+    """Draw a box for each layer, from left to right, with its name and output shape."""
     left = 0.0
-    for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *shown.to_dict("records")]:
+    for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *layers.to_dict("records")]:
         sizes = [int(size) for size in str(layer["output_shape"]).split("x")]
         height, width = (math.sqrt(sizes[1]), math.sqrt(sizes[0]) / 4) if len(sizes) == 3 else (math.sqrt(224), 0.6)
         colour = {"Input": GREY, "Conv2d": PALETTE[0], "MaxPool2d": PALETTE[2], "Linear": PALETTE[1]}.get(

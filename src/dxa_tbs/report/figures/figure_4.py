@@ -17,6 +17,8 @@ from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.study import Study
 
 MIN_F1 = 0.7  # of the paper's Fig. 4
+MOST_NAMES = 8  # in a panel; more points have numbers, which the notes explain
+NAME_WIDTH = 34  # characters
 
 
 class Point(NamedTuple):
@@ -38,6 +40,10 @@ def draw_figure_4(path: Path, study: Study) -> None:
     colours = colours_of(study.experiments)
     figure, places = new_figure(11.0, 5.6, columns=2)
     shown = [[point for point in points if point.f1 > MIN_F1] for points in (ours, printed)]
+    key = []
+    if len(shown[0]) > MOST_NAMES:
+        key = ["; ".join(f"{place}: {point.name}" for place, point in enumerate(shown[0], start=1))]
+        shown[0] = [point._replace(name=str(place)) for place, point in enumerate(shown[0], start=1)]
     xlim, ylim = (
         (min(values) - 0.03, max(values) + 0.03)
         for values in zip(*((point.sensitivity, point.f1) for points in shown for point in points), strict=True)
@@ -51,14 +57,14 @@ def draw_figure_4(path: Path, study: Study) -> None:
         text = f"approach {APPROACHES.get(approach, approach)}"
         places[0].scatter([], [], s=60, color=colour, alpha=0.6, label=text)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    notes = [*notes_of_study(study), "diameter: time of ten epochs, within each panel; x: not timed"]
+    notes = [*key, *notes_of_study(study), "diameter: time of ten epochs, within each panel; x: not timed"]
     save(figure, path, marks=notes)
 
 
 def _point(one: Experiment) -> Point:
     sensitivity, f1 = (one.estimates[name].value for name in ("sensitivity", "f1"))
     time_s = float(np.mean(one.times_s)) if one.times_s.size else math.nan
-    return Point(figure_label(one), one.approach, sensitivity, f1, time_s)
+    return Point(figure_label(one, width=NAME_WIDTH), one.approach, sensitivity, f1, time_s)
 
 
 def _draw_bubbles(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dxa_tbs.report.figures.approaches import colours_of, figure_label, notes_of_study
+from dxa_tbs.report.figures.approaches import colours_of, figure_label, notes_of_study, title_height
 from dxa_tbs.report.figures.drawing import GREY, new_figure, save
 from dxa_tbs.report.paper import RESULTS
 from dxa_tbs.report.study import Study
+
+NAME_WIDTH = 42  # characters
 
 
 def draw_forest(path: Path, study: Study) -> None:
@@ -15,7 +17,8 @@ def draw_forest(path: Path, study: Study) -> None:
     printed = {(table.approach, model): row.f1 for table in RESULTS for model, row in table.rows.items()}
     colours = colours_of(study.experiments)
     order = sorted(study.experiments, key=lambda one: (list(colours).index(one.approach), -one.estimates["f1"].value))
-    figure, (axes,) = new_figure(7.5, 1.6 + 0.32 * len(order))
+    names = [f"{figure_label(one, width=NAME_WIDTH)}  (n={len(one.scored.labels)})" for one in order]
+    figure, (axes,) = new_figure(7.5, 1.6 + (0.32 + title_height(names)) * len(order))
     for place, experiment in enumerate(order):
         estimate, colour = experiment.estimates["f1"], colours[experiment.approach]
         axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2)
@@ -27,7 +30,6 @@ def draw_forest(path: Path, study: Study) -> None:
         axes.text(1.02, place, text, va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.plot([], [], "o-", color=GREY, label="ours, 95 % interval")
     axes.plot([], [], "D", markerfacecolor="white", markeredgecolor="black", linestyle="", label="paper")
-    names = [f"{figure_label(one)}  (n={len(one.scored.labels)})" for one in order]
     axes.set_yticks(range(len(order)), names)
     axes.set(xlabel="F1-score", xlim=(-0.02, 1))
     axes.invert_yaxis()

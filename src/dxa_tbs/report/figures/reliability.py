@@ -9,9 +9,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dxa_tbs.report.documents import NotMadeError
-from dxa_tbs.report.figures.approaches import HALVES, MAX_COLUMNS, colours_of, figure_label, notes_of_study
+from dxa_tbs.report.figures.approaches import (
+    HALVES,
+    MAX_COLUMNS,
+    colours_of,
+    figure_label,
+    notes_of_study,
+    title_height,
+)
 from dxa_tbs.report.figures.drawing import GREY, new_figure, save
 from dxa_tbs.report.study import Study
+
+TITLE_WIDTH = 34  # characters above a panel
 
 
 def draw_reliability(path: Path, study: Study) -> None:
@@ -23,12 +32,14 @@ def draw_reliability(path: Path, study: Study) -> None:
     colours = colours_of(study.experiments)
     columns = min(MAX_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, places = new_figure(2.6 * columns + 0.3, 3.0 * rows + 0.4, rows=rows, columns=columns)
+    titles = [figure_label(one, width=TITLE_WIDTH) for one in shown]
+    height = (3.0 + title_height(titles)) * rows + 0.4
+    figure, places = new_figure(2.6 * columns + 0.3, height, rows=rows, columns=columns)
     for axes in places[len(shown) :]:
         axes.set_axis_off()
-    for axes, one in zip(places, shown, strict=False):
+    for axes, one, title in zip(places, shown, titles, strict=False):
         _draw_bins(axes, bins[bins["run"] == one.folder], colours[one.approach])
-        axes.set_title(figure_label(one), fontsize=9)
+        axes.set_title(title, fontsize=9)
     for row in range(rows):
         places[row * columns].set_ylabel("share Degraded")
     notes = [*notes_of_study(study), "first seed; bins of equal counts (given); Wilson intervals"]

@@ -11,12 +11,20 @@ from matplotlib.axes import Axes
 from dxa_tbs.evaluation.roc import GRID, roc_band
 from dxa_tbs.report.documents import NotMadeError
 from dxa_tbs.report.experiments import Experiment
-from dxa_tbs.report.figures.approaches import HALVES, MAX_COLUMNS, colours_of, figure_label, notes_of_study
+from dxa_tbs.report.figures.approaches import (
+    HALVES,
+    MAX_COLUMNS,
+    colours_of,
+    figure_label,
+    notes_of_study,
+    title_height,
+)
 from dxa_tbs.report.figures.drawing import GREY, new_figure, save
 from dxa_tbs.report.labels import sampling_units
 from dxa_tbs.report.study import Study
 
 BAND_RESAMPLES = 400
+TITLE_WIDTH = 38  # characters above a panel
 
 
 def draw_roc_curves(path: Path, study: Study) -> None:
@@ -26,7 +34,9 @@ def draw_roc_curves(path: Path, study: Study) -> None:
     if not lines:
         raise NotMadeError("no experiment has test images of both classes")
     columns = max(map(len, lines))
-    figure, places = new_figure(2.9 * columns + 0.3, 3.3 * len(lines) + 0.4, rows=len(lines), columns=columns)
+    titles = [figure_label(one, width=TITLE_WIDTH) for chosen in lines for one in chosen]
+    height = (3.3 + title_height(titles)) * len(lines) + 0.4
+    figure, places = new_figure(2.9 * columns + 0.3, height, rows=len(lines), columns=columns)
     for axes in places:
         axes.set_axis_off()
     for line, chosen in enumerate(lines):
@@ -54,6 +64,6 @@ def _draw_curve(axes: Axes, experiment: Experiment, colour: str) -> None:
     axes.plot(GRID, curve, color=colour, linewidth=1.6)
     auc = experiment.estimates["auc"]
     interval = "" if math.isnan(auc.low) else f" ({auc.low:.3f} to {auc.high:.3f})"
-    axes.set_title(f"{figure_label(experiment)}\n{auc.value:.3f}{interval}", fontsize=9)
+    axes.set_title(f"{figure_label(experiment, width=TITLE_WIDTH)}\n{auc.value:.3f}{interval}", fontsize=9)
     axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1.01), xlabel="1 - specificity", xticks=HALVES, yticks=HALVES)
     axes.tick_params(labelsize=8)

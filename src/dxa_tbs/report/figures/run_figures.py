@@ -33,7 +33,7 @@ def draw_history(folder: Path, run_dir: Path, *, tested_epoch: int, marks: Seque
         axes.axvline(tested_epoch, color=ORANGE, linestyle="--", label=f"tested: epoch {tested_epoch}")
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    above.set_ylabel("loss (cross-entropy)")
+    above.set_ylabel("loss")
     above.legend()
     below.set_ylabel(f"AUC\n({whose})")
     below.set_xlabel("epoch")

@@ -29,7 +29,7 @@ EXPLANATION = (
     "training would differ is unknown and is left out. Counts are subtracted if as many images of the class were "
     f"tested. {SIZES}",
 )
-OTHERS_EXPLANATION = (f"Experiments that the paper does not have. {THRESHOLD}.", INTERVALS, SIZES)
+OTHERS_EXPLANATION = (f"{THRESHOLD}.", INTERVALS, SIZES)
 
 
 def tables_3_to_5(study: Study) -> list[Document]:
@@ -52,7 +52,15 @@ def other_experiments_table(study: Study) -> list[Document]:
         return []
     frame = other_results(others)
     notes = [*study.banner, *_notes(others, OTHERS_EXPLANATION)]
-    return [Document("other_experiments", "Other experiments", frame, print_results(frame), notes)]
+    return [
+        Document(
+            "other_experiments",
+            "Full results of experiments that the paper does not have",
+            frame,
+            print_results(frame),
+            notes,
+        )
+    ]
 
 
 def _notes(chosen: Sequence[Experiment], explanation: Sequence[str]) -> list[str]:

@@ -56,6 +56,13 @@ def other_results(experiments: Sequence[Experiment]) -> pd.DataFrame:
     )
 
 
+def all_results(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """Return one row per experiment and metric, without the paper's values, see `dxa_tbs.api.load_study`."""
+    rows = [{"approach": one.approach} | row for one in experiments for row in _rows(one, None)]
+    columns = ("experiment", "approach", "model", "metric", "value", "low", "high", "seeds", "n", "marks", "run")
+    return pd.DataFrame(rows, columns=columns).rename(columns={"run": "folder"})
+
+
 def print_results(frame: pd.DataFrame) -> pd.DataFrame:
     """Return results as they are printed: for each experiment lines of ours, the paper's and the difference."""
     lines = [line for _, rows in frame.groupby("run", sort=False) for line in _printed_lines(rows)]

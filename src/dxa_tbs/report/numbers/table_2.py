@@ -10,7 +10,6 @@ from dxa_tbs.report.documents import ABSENT, Document
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.paper import TABLE_II, TABLE_II_PARAMETERS, protocol
 from dxa_tbs.report.study import Study
-from dxa_tbs.runs.identity import flatten
 
 TITLE = "Table II. Ad hoc architectures and hyperparameters (approach 3)"
 
@@ -28,9 +27,8 @@ def _describe(experiments: Sequence[Experiment]) -> pd.DataFrame:
     rows = []
     for model, architecture in TABLE_II.items():
         of_model = [one for one in experiments if one.approach == "adhoc" and one.model == model and one.is_papers]
-        counted = {one.first.facts["trainable_parameters"] for one in of_model}
-        assert len(counted) <= 1, "the same network has one number of parameters"
-        papers = flatten(of_model[0].first.config) if of_model else protocol("adhoc", model)
+        first = of_model[0].first if of_model else None  # the one nearest to the paper's settings
+        papers = protocol("adhoc", model) if first is None else first.settings
         rows.append(
             {
                 "model": model,
@@ -41,7 +39,7 @@ def _describe(experiments: Sequence[Experiment]) -> pd.DataFrame:
                 "batch_size": papers["trainer.batch_size"],
                 "lr": papers["optimizer.lr"],
                 "momentum": papers.get("optimizer.momentum"),
-                "trainable_parameters": counted.pop() if counted else None,
+                "trainable_parameters": None if first is None else first.facts["trainable_parameters"],
                 "paper_trainable_parameters": TABLE_II_PARAMETERS[model],
             }
         )

@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from dxa_tbs.report.departures import value_text
 from dxa_tbs.report.documents import Document, number
 from dxa_tbs.report.experiments import Experiment
 from dxa_tbs.report.footnotes import evaluated_run
@@ -40,13 +42,15 @@ def preprocessing(one: Experiment, documents: Documents) -> str:
     size = "{0} x {0}".format(config["preprocessing"]["size_px"])
     how = {"crop": f"a {size} crop without interpolation", "resize": f"resized to {size}, bilinear"}
     copies = augmentation["copies_per_normal"], augmentation["copies_per_degraded"]
-    text = f"{how[config['preprocessing']['fit']]}; augmentation {augmentation['name']}"
-    if any(copies):
+    channels = "" if config["channels"]["name"] == "grey" else f"; channels {_with_settings(config['channels'])}"
+    text = f"{how[config['preprocessing']['fit']]}{channels}; augmentation {augmentation['name']}"
+    operations = ", ".join(map(value_text, augmentation["operations"]))
+    if augmentation["when"] == "epoch":
+        text += f": each training image is changed anew in every epoch by {operations}"
+    elif any(copies):
         text += (
-            f": {copies[0]:g} copies per Normal and {copies[1]:g} per Degraded image, flip "
-            f"{augmentation['flip_probability']:g}, rotation within {augmentation['max_rotation_deg']:g} degrees "
-            f"({augmentation['interpolation']}), brightness by {augmentation['min_brightness_change']:g} to "
-            f"{augmentation['max_brightness_change']:g}; after the split"
+            f": {copies[0]:g} copies per Normal and {copies[1]:g} per Degraded image, changed by {operations}; after "
+            "the split"
         )
     return text
 
@@ -85,13 +89,20 @@ def initialisation(one: Experiment, documents: Documents) -> str:
 
 
 def training(one: Experiment, documents: Documents) -> str:
-    optimizer, trainer = one.first.config["optimizer"], one.first.config["trainer"]
-    settings = ", ".join(f"{key} {value:g}" for key, value in optimizer.items() if key != "name")
+    config, trainer = one.first.config, one.first.config["trainer"]
     patience = f", patience {trainer['patience']}" if trainer["patience"] else ""
+    chosen = [f"{group} {_with_settings(config[group])}" for group in ("loss", "sampling", "schedule")]
+    decay = trainer["ema_decay"]
+    averaged = ["raw weights" if decay is None else f"moving average of the weights, decay {decay:g}"]
     return (
-        f"{optimizer['name']} ({settings}), batches of {trainer['batch_size']}, at most {trainer['epochs']} epochs"
-        f"{patience}; seeds {', '.join(map(str, one.seeds))}"
+        f"{_with_settings(config['optimizer'])}, batches of {trainer['batch_size']}, at most {trainer['epochs']} epochs"
+        f"{patience}; {'; '.join(chosen + averaged)}; seeds {', '.join(map(str, one.seeds))}"
     )
+
+
+def _with_settings(section: Mapping[str, Any]) -> str:
+    """Return the name of an option and, in brackets, its settings: sgd (lr 0.001, momentum 0.9)."""
+    return value_text({key: value for key, value in section.items() if value not in (None, {})})
 
 
 def selection(one: Experiment, documents: Documents) -> str:

@@ -13,7 +13,7 @@ from dxa_tbs.report.documents import Document
 from dxa_tbs.report.registry import SECTIONS, Figure, Table
 from dxa_tbs.report.study import Study
 
-OPEN_AT_FIRST = ("overview", "sanity", "paper")
+OPEN_AT_FIRST = ("overview", "sanity", "paper", "own")
 MAX_THUMBNAILS = 320  # about 10 KB each
 
 

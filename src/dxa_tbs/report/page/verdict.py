@@ -94,7 +94,7 @@ def _unknown_patients(one: Experiment) -> list[str]:
 
 def _which(one: Experiment, split: SplitResults) -> str:
     if len(split.experiments) == 1:
-        return "It is the only experiment on this split."
+        return "It is the only experiment on this split with this preprocessing."
     if math.isnan(one.val_auc):
         return (
             f"It is the first of {len(split.experiments)} evaluations of trained networks; none has a validation set."
