@@ -69,7 +69,7 @@ def test_the_images_are_those_that_the_operations_make_one_after_the_other() -> 
 def test_no_more_than_a_few_batches_are_made_in_advance_and_an_early_end_stops_the_rest() -> None:
     made, lock = [], threading.Lock()
 
-    def change(row: int, epoch: int) -> np.ndarray:
+    def change(row: int, epoch: int, before: int) -> np.ndarray:
         with lock:
             made.append(row)
         return PIXELS[row % NUM]
@@ -83,8 +83,18 @@ def test_no_more_than_a_few_batches_are_made_in_advance_and_an_early_end_stops_t
     assert len(made) <= 4 * (10 + BATCHES_AHEAD)
 
 
+def test_an_image_that_occurs_again_in_an_epoch_is_changed_in_another_way() -> None:
+    samples = changing(np.arange(NUM)).in_epoch(2)
+    order = torch.tensor([4, 1, 4, 1, 4])
+    shown = torch.cat([images for images, _ in samples.batches(order.split(2))])
+    again = torch.cat([images for images, _ in samples.batches(torch.arange(NUM).split(3))])
+    assert torch.equal(shown[0], again[4]) and torch.equal(shown[1], again[1])
+    assert not torch.equal(shown[0], shown[2]) and not torch.equal(shown[2], shown[4])
+    assert not torch.equal(shown[1], shown[3])
+
+
 def test_an_operation_that_fails_ends_the_training_with_its_error() -> None:
-    def change(row: int, epoch: int) -> np.ndarray:
+    def change(row: int, epoch: int, before: int) -> np.ndarray:
         if row == 9:
             raise Refusal("operations: no image")
         return PIXELS[row]

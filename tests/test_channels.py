@@ -11,6 +11,7 @@ import torch
 from conftest import SMALL, composed, defaults_of
 
 from dxa_tbs.config.checks import check_config
+from dxa_tbs.config.checks.input import MIN_WINDOW_PX
 from dxa_tbs.data.variogram import variogram
 from dxa_tbs.errors import Refusal
 from dxa_tbs.models.texture import texture_channels
@@ -59,6 +60,11 @@ def test_the_mean_slope_of_a_large_window_is_that_of_the_variogram() -> None:
     assert channels_of(image, 63)[2, 31, 31] / 127.5 == pytest.approx(expected, abs=0.03)
 
 
+def test_the_smallest_window_has_pairs_of_pixels_everywhere() -> None:
+    assert np.isfinite(channels_of(IMAGE, MIN_WINDOW_PX)).all()
+    assert np.isnan(channels_of(IMAGE, MIN_WINDOW_PX - 2)).any()
+
+
 def test_a_constant_area_has_no_texture() -> None:
     assert channels_of(np.full((30, 30), 200, np.uint8), 9)[1:] == pytest.approx(0, abs=0.2)
 
@@ -91,6 +97,7 @@ def test_channels_are_normalised_one_by_one(is_last: bool) -> None:
     [
         (["preprocessing.size_px=16"], r"preprocessing\.size_px=16: must be between 32 and 2048"),
         (["channels=texture", "channels.window_px=8"], r"channels\.window_px=8: must be odd"),
+        (["channels=texture", "channels.window_px=5"], r"channels\.window_px=5: must be odd, at least 7"),
         (["model=model1", "preprocessing.size_px=64"], "a 64-pixel image allows 1 to 4 blocks"),
         (["model.input_std=[1,1]"], r"model\.input_std=\[1\.0, 1\.0\]: needs as many values as model\.input_mean"),
         (["model.input_mean=[]", "model.input_std=[]"], r"model\.input_mean=\[\]: needs as many values"),

@@ -261,7 +261,7 @@ def test_images_changed_while_the_gpu_is_busy_are_those_that_were_made() -> None
     device, rows = torch.device("cuda", 0), torch.randperm(2000)
     pixels, labels = torch.randint(0, 256, (2000, 64, 64), dtype=torch.uint8), torch.arange(2000.0)
 
-    def change(row: int, epoch: int) -> np.ndarray:
+    def change(row: int, epoch: int, before: int) -> np.ndarray:
         return pixels[row].numpy() + np.uint8(epoch)
 
     samples = ChangingSamples(pixels.to(device), rows, labels.to(device), change).in_epoch(3)

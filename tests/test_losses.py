@@ -168,7 +168,8 @@ def test_the_counts_are_those_of_the_training_images_alone() -> None:
     each = cross_entropy_of_each(predict_all(trained.learner, trained.inputs), torch.from_numpy(labels).float())
     weights = torch.where(torch.from_numpy(labels) == 0, 24 / 36, 24 / 12)
     assert trained.history["watched_loss"][0] == pytest.approx((each * weights)[24:].mean().item(), rel=1e-5)
-    assert with_class_counts(build_task(composed()), labels).loss.keywords == {}  # cross-entropy does not ask for them
+    config = composed()
+    assert with_class_counts(build_task(config), config, labels).loss.keywords == {}  # cross-entropy asks for none
 
 
 @pytest.mark.parametrize(
@@ -185,8 +186,11 @@ def test_the_counts_are_those_of_the_training_images_alone() -> None:
             ["loss=weighted", "loss.class_weights=[1,2,3]"],
             r"task=binary has 2 classes: give one number for each of Norm",
         ),
-        (["loss=weighted", "sampling=balanced"], "both together make the rare one count more"),
-        (["loss=focal", "loss.class_weights=balanced", "sampling=balanced"], "sampling=balanced: each makes"),
+        (["loss=weighted", "sampling=balanced"], "together they overweight the rare class"),
+        (
+            ["loss=focal", "loss.class_weights=balanced", "sampling=balanced"],
+            "sampling=balanced: either one alone balances",
+        ),
     ],
 )
 def test_settings_of_a_loss_that_cannot_be_used_are_refused(typed: list[str], told: str) -> None:

@@ -108,6 +108,11 @@ def require_named_again(of_run: Mapping[str, str], given: Mapping[str, str], *, 
         Refusal: one is not named, or is another.
     """
     for key, path in of_run.items():
+        if key not in given and key.startswith("augmentation."):
+            raise Refusal(
+                f"{run} needs code of yours, {path}, which is not imported because a run names it: compose the "
+                "settings anew"
+            )
         if key not in given:
             option = f"{key.split('.')[0]}=custom " if "." in key else ""
             raise Refusal(

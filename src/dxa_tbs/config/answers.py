@@ -138,9 +138,7 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
         if re.fullmatch(r"augmentation\.operations\.\d+\.\w+", unknown[1]):
-            return (
-                f"{unknown[1]}: the entry does not hold it: to add a setting of its operation, write +{unknown[1]}=..."
-            )
+            return f"{unknown[1]}: this entry has no such setting; if its operation has it, write +{unknown[1]}=..."
         return f"{unknown[1]}: no such setting{_nearest(unknown[1], _all_keys())}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]}: has several values: add -m to run them all, or quote one value that contains commas"

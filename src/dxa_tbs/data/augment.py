@@ -76,7 +76,7 @@ def apply(operations: Sequence[Operation], image: np.ndarray, rng: np.random.Gen
     """Return the image, uint8 (H, W), after all operations, in their order. The image itself stays as it is.
 
     Raises:
-        Refusal: an operation returns something else than an image of the same shape; names the operation and the image.
+        Refusal: an operation returns anything other than an image of the same shape; names the operation and the image.
     """
     shape = image.shape
     for operation in operations:

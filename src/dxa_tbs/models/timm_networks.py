@@ -153,6 +153,6 @@ def _with_current_names(state: State, backbone: nn.Module, path: Path) -> State:
     try:
         converted: State = convert(dict(state), backbone) if takes_model else convert(dict(state))
     except Exception as error:  # it reads the names that it expects
-        reason = f"{type(error).__name__} {error}"
+        reason = " ".join(f"{type(error).__name__} {error}".split())
         raise Refusal(f"model.weights={path} holds the weights of another network: {reason}") from None
     return converted

@@ -6,6 +6,7 @@ such as the stochastic depth of EfficientNet, stay as they are.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from dxa_tbs.models.weights import load_backbone, require_normalisation
 from dxa_tbs.progress import OnProgress, ignore_progress
 
 IN_CHANNELS = 3
+NAME_OF_ENTRY = "[A-Z0-9_]+"  # never a path, whose content is part of a run's identity
 OF_INCEPTION = {"aux_logits": False, "init_weights": True, "transform_input": True}  # as its ImageNet weights need it
 ARGUMENTS = {"googlenet": OF_INCEPTION, "inception_v3": OF_INCEPTION}
 
@@ -78,7 +80,7 @@ def load_torchvision(
     """
     entries = models.get_model_weights(architecture)
     names = [entry.name for entry in entries]
-    if weights != "imagenet" and weights not in names and not Path(weights).is_file():
+    if weights != "imagenet" and weights not in names and re.fullmatch(NAME_OF_ENTRY, weights):
         raise Refusal(f"model.weights={weights}: {architecture} has imagenet, {', '.join(names)}, none, or a path")
     if weights != "imagenet" and weights not in names:
         path = Path(weights)

@@ -75,8 +75,8 @@ def warn_of_unequal_texture(augmentation: AugmentationConfig) -> None:
 
 def new_images(
     table: pd.DataFrame, pixels: np.ndarray, operations: Sequence[Operation], *, seed: int
-) -> Callable[[int, int], np.ndarray]:
-    """Return a function from a row and an epoch to the image that is shown then, uint8 (H, W).
+) -> Callable[[int, int, int], np.ndarray]:
+    """Return a function from a row, an epoch and a number of earlier times in it to the image shown then, uint8 (H, W).
 
     Args:
         table: of the images, with image_id.
@@ -87,9 +87,10 @@ def new_images(
     """
     image_ids = table["image_id"].tolist()
 
-    def change(row: int, epoch: int) -> np.ndarray:
-        return change_for_epoch(pixels[row], operations, image_id=image_ids[row], seed=seed, epoch=epoch)
+    def change(row: int, epoch: int, before: int) -> np.ndarray:
+        shown = f"{image_ids[row]}+{before}" if before else image_ids[row]
+        return change_for_epoch(pixels[row], operations, image_id=shown, seed=seed, epoch=epoch)
 
     if own := [one.name for one in operations if one.is_own]:
-        require_repeatable(lambda row: change(row, 1), len(pixels), names=", ".join(own))
+        require_repeatable(lambda row: change(row, 1, 0), len(pixels), names=", ".join(own))
     return change

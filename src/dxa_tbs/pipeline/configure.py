@@ -45,7 +45,8 @@ def refuse_what_is_fixed(config: Config, origin: Origin) -> None:
     """
     plain = to_plain(config)
     if origin.run is not None:
-        require_named_again(named_code(plain), {}, run=origin.run)
+        needed = plain if config.evaluate is None else {"model": plain["model"]}  # an evaluation trains nothing
+        require_named_again(named_code(needed), {}, run=origin.run)
     if config.evaluate is None:
         return
     trained = read_config(_require_evaluable(config.evaluate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dxa_tbs.config.choices import NearDuplicates
+from dxa_tbs.config.choices import NearDuplicates, Precision
 from dxa_tbs.config.compose import to_plain
 from dxa_tbs.config.schema import Config
 from dxa_tbs.data.audit import check_nearly_unseen, check_unseen
@@ -18,7 +19,7 @@ from dxa_tbs.own_code import code_sha256
 from dxa_tbs.pipeline.prepare import Prepared
 from dxa_tbs.runs.files import MODEL_PT, SIGNATURES_NPY
 from dxa_tbs.runs.identity import names_patients, read_config
-from dxa_tbs.runs.records import read_metrics, read_split
+from dxa_tbs.runs.records import read_environment, read_metrics, read_split
 
 if TYPE_CHECKING:
     from dxa_tbs.pipeline.train import Trained
@@ -39,7 +40,10 @@ def load_trained(config: Config, run_dir: Path) -> Trained:
 
     from dxa_tbs.pipeline.train import Trained, new_learner, new_network
 
-    network = new_network(config, trained=run_dir / MODEL_PT)
+    trainer = config.trainer
+    if trainer.precision is Precision.auto and read_environment(run_dir).get("precision") == Precision.fp32.value:
+        trainer = dataclasses.replace(trainer, precision=Precision.fp32)  # a lower one may not have been usable
+    network = new_network(dataclasses.replace(config, trainer=trainer), trained=run_dir / MODEL_PT)
     learner = new_learner(network, config)
     return Trained(network, learner, inputs=None, history=pd.DataFrame(), facts={}, timing={})
 

@@ -22,7 +22,7 @@ NUM_IMAGES = 8
 
 
 def rehearse(config: Config, task: Task, *, num_outputs: int, device: torch.device) -> None:
-    """Refuse code of the user's own that training with it would fail of; torch's random generators are not moved.
+    """Refuse the user's own code if training with it would fail; torch's random generators are not moved.
 
     Raises:
         Refusal: names the setting, the function and what is wrong.
@@ -68,11 +68,12 @@ def _try_optimizer_and_schedule(config: Config, device: torch.device) -> None:
     with refusing_failures(settings.get("factory", ""), key=OPTIMIZER_KEY):
         model(torch.ones(1, 2, device=device)).sum().backward()
         optimizer.step()
-    for epoch in range(config.trainer.epochs):
-        schedule(1.0)
+    for epoch in range(1, config.trainer.epochs + 1):
         for rate in (float(group["lr"]) for group in optimizer.param_groups):
             if not (math.isfinite(rate) and rate >= 0):
                 raise Refusal(
                     f"{SCHEDULE_KEY}={own_settings(config.schedule).get('factory')}: sets a learning rate of {rate} "
-                    f"for epoch {epoch + 2}: it must be at least 0"
+                    f"for epoch {epoch}: it must be at least 0"
                 )
+        if epoch < config.trainer.epochs:
+            schedule(1.0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,18 @@ from dxa_tbs.tasks.task import Loss, Task
 AUGMENTED_CLASSES = 2  # conf/augmentation has a number of copies for each of two classes
 
 
-def build_task(config: Config) -> Task:
+def build_task(config: Config, *, class_counts: Sequence[int] | None = None) -> Task:
     """Return the configured task.
+
+    Args:
+        class_counts: number of training images of each class, for a loss that asks for it; None: not known yet.
 
     Raises:
         Refusal: the loss, the sampling or the augmentation does not suit it.
     """
-    task: Task = function_of("task", config.task)(loss=build_loss(config.loss), **own_settings(config.task))
+    task: Task = function_of("task", config.task)(
+        loss=build_loss(config.loss, class_counts), **own_settings(config.task)
+    )
     for group, section in (("loss", config.loss), ("sampling", config.sampling)):
         if kind_of(group, section).needs_classes and not task.class_names:
             raise Refusal(
@@ -44,26 +49,32 @@ def build_task(config: Config) -> Task:
     return task
 
 
-def build_loss(section: LossConfig) -> Loss:
+def build_loss(section: LossConfig, class_counts: Sequence[int] | None = None) -> Loss:
     """Return the loss as a function of outputs and targets; code of the user's own is imported at its first call."""
     function, settings = function_of("loss", section), own_settings(section)
+    if class_counts is not None and asks_for_counts(section):
+        settings["class_counts"] = class_counts
     if isinstance(section, CustomLossConfig):
         loss: Loss = function(**settings)
         return loss
     return functools.partial(function, **settings)
 
 
-def with_class_counts(task: Task, targets_N: np.ndarray) -> Task:
+def asks_for_counts(section: LossConfig) -> bool:
+    """Return whether a loss depends on the number of training images of each class."""
+    return "class_counts" in inspect.signature(function_of("loss", section)).parameters
+
+
+def with_class_counts(task: Task, config: Config, targets_N: np.ndarray) -> Task:
     """Return the task with a loss that knows the number of training images of each class, if it asks for that.
 
     Args:
         targets_N: of the training images, with their copies.
     """
-    if "class_counts" not in inspect.signature(task.loss).parameters:
+    if not asks_for_counts(config.loss):
         return task
     counts = np.bincount(targets_N.astype(int), minlength=len(task.class_names)).tolist()
-    knows_counts: Loss = functools.partial(task.loss, **{"class_counts": counts})
-    return dataclasses.replace(task, loss=knows_counts)
+    return build_task(config, class_counts=counts)
 
 
 def check_targets(cohort: pd.DataFrame, task: Task) -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dxa_tbs.config.compose import to_plain
-from dxa_tbs.config.kinds import kind_of, own_settings
+from dxa_tbs.config.kinds import kind_of, own_settings, weights_file
 from dxa_tbs.config.schema import Config, NoTrackerConfig
 from dxa_tbs.runs.identity import flatten_without
 from dxa_tbs.tracking.remote import tracked
 from dxa_tbs.tracking.tracker import NoTracker, RunStart, Tracker, Value
 
-PLACES = ("output_root", "cache_dir", "evaluate", "dataset.root", "dataset.table", "split.path", "tracker")
+PLACES = (  # settings that are names of files and folders, or may hold them
+    *("output_root", "cache_dir", "evaluate", "split.path", "tracker"),
+    *("dataset.root", "dataset.table", "dataset.normal_folder", "dataset.degraded_folder", "dataset.patient_from"),
+)
 PATH = re.compile(r"[\\/]")
 
 
@@ -34,7 +37,8 @@ def tracker_of(config: Config, run_dir: Path) -> Iterator[Tracker]:
 
 def run_start(config: Config, run_dir: Path) -> RunStart:
     """Return what a tracker is told at the start of a run. Settings that are or contain a path are left out."""
-    flat = flatten_without(PLACES, to_plain(config))
+    of_file = () if weights_file(config.model) is None else ("model.weights",)
+    flat = flatten_without((*PLACES, *of_file), to_plain(config))
     settings = {key: _as_value(value) for key, value in flat.items()}
     return RunStart(
         study=config.name,

@@ -103,7 +103,7 @@ def train(
         is_watched = is_val & (is_original | (config.trainer.watched is Watched.all))
         inputs_M, targets = place(learner, inputs), table[network.task.target].to_numpy()
         rows = np.flatnonzero(~is_val), np.flatnonzero(is_watched)
-        network = dataclasses.replace(network, task=with_class_counts(network.task, targets[rows[0]]))
+        network = dataclasses.replace(network, task=with_class_counts(network.task, config, targets[rows[0]]))
         training, watched = (take_samples(learner, inputs_M, chosen, targets[chosen]) for chosen in rows)
         if config.augmentation.when is When.epoch:
             training = _changing(training, development, config)
@@ -188,7 +188,7 @@ def prepare_step(network: Network, learner: Learner, training: Samples, config: 
         )
         if is_recorded and not can_be_recorded(optimizer):
             log.warning(
-                "optimizer=%s: %s has no argument capturable: its step is not recorded as a CUDA graph and is slower",
+                "optimizer=%s: the step of %s cannot be repeated by a CUDA graph: it is not recorded and is slower",
                 config.optimizer.name,
                 type(optimizer).__name__,
             )

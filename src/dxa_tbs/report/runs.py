@@ -81,7 +81,7 @@ def read_run(root: Path, run_dir: Path) -> Run:
     Raises:
         LookupError, ValueError, TypeError, AttributeError, OSError: a file is missing, or holds something else.
     """
-    facts, config = read_metrics(run_dir), read_config(run_dir)
+    facts, config, environment = read_metrics(run_dir), read_config(run_dir), read_environment(run_dir)
     if lacking := [key for key in NEEDED_FACTS if key not in facts]:
         raise LookupError(f"{METRICS_JSON} lacks {', '.join(lacking)}")
     patients = read_patients(run_dir)
@@ -102,16 +102,16 @@ def read_run(root: Path, run_dir: Path) -> Run:
         config=config,
         facts=facts,
         timing=read_timing(run_dir),
-        environment=read_environment(run_dir),
+        environment=environment,
         test=test.sort_values("image_id", ignore_index=True),
         patients_sha256=sha256_of_table(originals),
         temperature=temperature,
         val_auc=binary_auc(val_labels, val_scores),
-        identity=_identity(config, facts),
+        identity=_identity(config, facts, environment),
     )
 
 
-def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def _identity(config: Mapping[str, Any], facts: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """Return what the repeats of an experiment have in common: all settings but the seed, data, weights and own code.
 
     Evaluations of two runs are two experiments: their weights differ.
@@ -120,5 +120,6 @@ def _identity(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     settings["data"] = facts["cohort_sha256"] if "fold" in config["split"] else facts["data_sha256"]
     settings["weights"] = facts["weights_sha256"]
     settings["initial"] = facts["initialisation"]
+    settings["initial_sha256"] = environment.get("weights", {}).get("initial_sha256")  # a library may change its file
     settings["code"] = facts.get("code_sha256", {})
     return json.dumps(settings, sort_keys=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class ChangingSamples(Samples):
 
     Attributes:
         rows_N: on the host, unlike those of other samples.
-        change: takes a row and the number of an epoch; returns the image that is shown then, uint8 (H, W). It is called
-            from several threads, and its results must not depend on their order.
+        change: takes a row, the number of an epoch, and how often the row came before in it; returns the image that is
+            shown then, uint8 (H, W). It is called from several threads, and its results must not depend on their order.
         epoch: counts from 1.
     """
 
-    change: Callable[[int, int], np.ndarray]
+    change: Callable[[int, int, int], np.ndarray]
     epoch: int = 1
 
     def in_epoch(self, number: int) -> ChangingSamples:
@@ -40,11 +40,15 @@ class ChangingSamples(Samples):
 
     def _made(self, indices: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         making: deque[tuple[torch.Tensor, list[Future[np.ndarray]]]] = deque()
+        before: Counter[int] = Counter()
         with ThreadPoolExecutor(max_workers=joblib.cpu_count()) as pool:
             try:
                 for index_B in indices:
-                    rows = self.rows_N[index_B].tolist()
-                    making.append((index_B, [pool.submit(self.change, row, self.epoch) for row in rows]))
+                    images = []
+                    for row in self.rows_N[index_B].tolist():
+                        images.append(pool.submit(self.change, row, self.epoch, before[row]))
+                        before[row] += 1
+                    making.append((index_B, images))
                     if len(making) > BATCHES_AHEAD:
                         yield self._placed(*making.popleft())
                 while making:

@@ -129,7 +129,8 @@ def fit(
         if patience is not None and number - lowest_epoch >= patience:
             stopped_by = "patience"
             break
-        step.schedule(watched_loss)
+        if number < epochs:
+            step.schedule(watched_loss)
     if not kept:
         lr = step.optimizer.param_groups[0].get("initial_lr", step.lr)  # without the schedule's warm-up
         raise Refusal(f"the loss is not a number after one epoch: lower optimizer.lr={lr}")

@@ -22,6 +22,10 @@ from dxa_tbs.training.schedules import Schedule, keep_rates
 log = logging.getLogger("dxa_tbs.training")
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+BEGIN_WITH_ZEROS = {
+    *(torch.optim.Adam, torch.optim.AdamW, torch.optim.RAdam),
+    *(torch.optim.RMSprop, torch.optim.Adamax, torch.optim.Adadelta),
+}
 WARM_UP_STEPS = 3  # must precede the recording of a CUDA graph
 RECOVERS = (2, 12)  # the first version of torch that recovers from a failed recording (pytorch #180395)
 
@@ -85,10 +89,13 @@ def is_fused(device: torch.device) -> bool | None:
 def can_be_recorded(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether a recorded step of this optimizer computes what the step itself computes.
 
-    SGD's does. Other optimizers count their steps, and must do so on the device (`capturable`): a recorded step would
-    repeat a number that is kept on the host.
+    Only torch's own are known to. Most count their steps, and must do so on the device (`capturable`): a recorded step
+    would repeat a number that is kept on the host. Their state must begin with zeros, because `undone` sets it to zero.
     """
-    return type(optimizer) is torch.optim.SGD or all(group.get("capturable") for group in optimizer.param_groups)
+    groups = optimizer.param_groups
+    if type(optimizer) is torch.optim.SGD:
+        return not any(group["dampening"] for group in groups)
+    return type(optimizer) in BEGIN_WITH_ZEROS and all(group.get("capturable") for group in groups)
 
 
 def build_step(

@@ -8,6 +8,7 @@ from dxa_tbs.config.checks.ranges import outside
 from dxa_tbs.config.schema import Config, TextureChannelsConfig
 
 MIN_SIZE_PX, MAX_SIZE_PX = 32, 2048
+MIN_WINDOW_PX = 7  # in a corner, a smaller one holds no pair of pixels three apart
 
 
 def input_problems(config: Config) -> Iterator[str]:
@@ -16,5 +17,6 @@ def input_problems(config: Config) -> Iterator[str]:
     yield from outside("preprocessing.size_px", size_px, MIN_SIZE_PX, MAX_SIZE_PX)
     if isinstance(channels, TextureChannelsConfig):
         window_px = channels.window_px
-        if window_px % 2 == 0 or not 3 <= window_px <= size_px:
-            yield f"channels.window_px={window_px}: must be odd, at least 3 and at most preprocessing.size_px={size_px}"
+        if window_px % 2 == 0 or not MIN_WINDOW_PX <= window_px <= size_px:
+            limits = f"at least {MIN_WINDOW_PX} and at most preprocessing.size_px={size_px}"
+            yield f"channels.window_px={window_px}: must be odd, {limits}"

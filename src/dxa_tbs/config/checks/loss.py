@@ -23,8 +23,8 @@ def loss_problems(config: Config) -> Iterator[str]:
         yield f"loss.class_weights={weights}: must be {BALANCED}, or a list of numbers above 0, one per class"
     if weights == BALANCED and isinstance(config.sampling, BalancedSamplingConfig):
         yield (
-            f"loss.class_weights={BALANCED}, sampling={config.sampling.name}: each makes the classes count the same, "
-            "both together make the rare one count more: drop one, or give the weights as a list"
+            f"loss.class_weights={BALANCED}, sampling={config.sampling.name}: either one alone balances "
+            "the classes, together they overweight the rare class: drop one, or give the weights as a list"
         )
 
 

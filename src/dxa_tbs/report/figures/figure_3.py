@@ -29,7 +29,7 @@ def draw_figure_3(path: Path, study: Study) -> None:
     networks = [one.model for one, _ in drawn]
     figure, places = new_figure(11.0, 2.5 * len(drawn), rows=len(drawn))
     for axes, (experiment, layers) in zip(places, drawn, strict=True):
-        _draw_network(axes, layers[_is_drawn(layers)])
+        _draw_network(axes, layers[_is_drawn(layers)], _input_shape(experiment))
         name = experiment.model if networks.count(experiment.model) == 1 else label(experiment)
         axes.set_title(f"{name}: {int(layers['parameters'].sum()):,} parameters", loc="left", fontsize=10)
     save(figure, path, marks=["boxes of images: height by side in pixels, width by channels, both by their root"])
@@ -51,10 +51,16 @@ def _is_drawn(layers: pd.DataFrame) -> pd.Series:
     return layers["kind"].isin(DRAWN) & (layers["output_shape"] != "")
 
 
-def _draw_network(axes: Axes, layers: pd.DataFrame) -> None:
+def _input_shape(experiment: Experiment) -> str:
+    config = experiment.first.config
+    size_px = config["preprocessing"]["size_px"]
+    return f"{len(config['model']['input_mean'])}x{size_px}x{size_px}"
+
+
+def _draw_network(axes: Axes, layers: pd.DataFrame, input_shape: str) -> None:
     """Draw a box for each layer, from left to right, with its name and output shape."""
     left = 0.0
-    for layer in [{"layer": "image", "kind": "Input", "output_shape": "3x224x224"}, *layers.to_dict("records")]:
+    for layer in [{"layer": "image", "kind": "Input", "output_shape": input_shape}, *layers.to_dict("records")]:
         sizes = [int(size) for size in str(layer["output_shape"]).split("x")]
         height, width = (math.sqrt(sizes[1]), math.sqrt(sizes[0]) / 4) if len(sizes) == 3 else (math.sqrt(224), 0.6)
         colour = {"Input": GREY, "Conv2d": PALETTE[0], "MaxPool2d": PALETTE[2], "Linear": PALETTE[1]}.get(

@@ -85,6 +85,8 @@ def model(one: Experiment, documents: Documents) -> str:
 
 def initialisation(one: Experiment, documents: Documents) -> str:
     initial = one.first.facts["initialisation"]
+    if "factory" in one.first.config["model"]:
+        return "by the investigators' own code; not recorded"
     return {None: "random", "none": "random, nothing pretrained"}.get(initial, Path(str(initial)).name)
 
 
