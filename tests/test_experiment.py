@@ -31,7 +31,7 @@ from dxa_tbs.report.build import write_report
 from dxa_tbs.runs.files import SIGNATURES_NPY, read_csv, read_json, write_csv, write_json, write_yaml
 from dxa_tbs.runs.folder import is_finished
 from dxa_tbs.runs.identity import read_config
-from dxa_tbs.runs.records import read_history
+from dxa_tbs.runs.records import read_environment, read_history, read_predictions
 from dxa_tbs.tasks.binary import probability_of_degraded
 from dxa_tbs.training.batches import build_normalisation
 from dxa_tbs.verification.seal import FILES as FILES_KEY
@@ -416,3 +416,17 @@ def test_the_figure_for_a_sweeper_is_the_watched_loss_of_the_tested_epoch(finish
     assert watched_loss(finished) == pytest.approx(history["watched_loss"].iloc[0])
     golden = stored_runs() / "phantom_text/adhoc/model1/seed0"  # of 0.1.0
     assert watched_loss(golden) == pytest.approx(pd.read_csv(golden / "history.csv")["val_loss"].min())
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_a_run_that_fell_back_to_fp32_computes_in_fp32(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dxa_tbs.pipeline.network.disagreement", lambda *_, **__: "wrong")
+    monkeypatch.setattr("dxa_tbs.training.precision._cpu_has_bf16", lambda: True)
+    trained = run(tmp_path, cache_dir, *SMALL, "augmentation=none")
+    assert read_environment(trained)["precision"] == "fp32"
+    again = evaluate(tmp_path, cache_dir, trained, "name=again")
+    assert read_environment(again)["precision"] == "fp32"
+    scores = [read_predictions(run_dir)["score"] for run_dir in (trained, again)]
+    assert scores[0].equals(scores[1])

@@ -22,7 +22,7 @@ from dxa_tbs.report.experiments import gather_experiments
 from dxa_tbs.report.footnotes import marks_of, notes_of
 from dxa_tbs.report.outputs import find_experiments
 from dxa_tbs.report.paper import RESULTS
-from dxa_tbs.report.runs import read_run
+from dxa_tbs.report.runs import experiment_identity, read_run
 from dxa_tbs.runs.files import (
     CONFIG_YAML,
     FAILED_JSON,
@@ -480,3 +480,11 @@ def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     assert refusal.value.details == ("not finished: runs/phantom/adhoc/model2/seed0",)
     with pytest.raises(Refusal, match="no such folder"):
         rebuild(tmp_path / "nowhere")
+
+
+def test_runs_that_start_from_other_weights_of_a_library_are_no_repeats() -> None:
+    config: dict[str, Any] = {"seed": 0, "split": {"name": "stratified"}}
+    facts = {"data_sha256": "d", "weights_sha256": None, "initialisation": "imagenet"}
+    old, new = ({"weights": {"initial_sha256": sha256}} for sha256 in ("a", "b"))
+    assert experiment_identity(config, facts, old) == experiment_identity(config | {"seed": 1}, facts, old)
+    assert experiment_identity(config, facts, old) != experiment_identity(config, facts, new)

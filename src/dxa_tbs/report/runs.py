@@ -107,11 +107,11 @@ def read_run(root: Path, run_dir: Path) -> Run:
         patients_sha256=sha256_of_table(originals),
         temperature=temperature,
         val_auc=binary_auc(val_labels, val_scores),
-        identity=_identity(config, facts, environment),
+        identity=experiment_identity(config, facts, environment),
     )
 
 
-def _identity(config: Mapping[str, Any], facts: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def experiment_identity(config: Mapping[str, Any], facts: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """Return what the repeats of an experiment have in common: all settings but the seed, data, weights and own code.
 
     Evaluations of two runs are two experiments: their weights differ.
