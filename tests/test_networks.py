@@ -26,6 +26,7 @@ from dxa_tbs.models.weights import load_backbone
 from dxa_tbs.report.build import write_report
 from dxa_tbs.report.paper import is_papers_experiment
 from dxa_tbs.runs.records import read_environment, read_metrics
+from dxa_tbs.training.checkpoint import load_weights, save_weights
 from dxa_tbs.training.modes import enter_training
 
 PAPERS = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet1_0")
@@ -86,6 +87,16 @@ def test_features_and_parameters_are_those_of_torchvisions_network(name: str, tm
     layers, shape = describe_layers(ours, images)
     assert shape == (1, 2)
     assert sum(int(str(layer["parameters"])) for layer in layers) == counts[0]
+
+
+def test_a_plain_state_dict_is_read_by_layers_that_have_versions(tmp_path: Path) -> None:
+    """MNASNet refuses a state without the version of its layers, which model.pt does not hold."""
+    trained, again = build("mnasnet0_5"), build("mnasnet0_5")
+    save_weights({name: tensor.cpu() for name, tensor in trained.state_dict().items()}, tmp_path / "model.pt")
+    load_weights(again, tmp_path / "model.pt")
+    images = torch.rand(1, 3, SIZE_PX, SIZE_PX)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(images), trained.eval()(images))
 
 
 def test_the_dropout_replaces_the_librarys_own_before_the_last_layer_alone() -> None:

@@ -334,6 +334,12 @@ def test_cached_copies_are_made_anew_if_anything_that_the_code_imports_has_chang
     assert len(list(folder.glob("cache/copies-*/images.npy"))) == 2
 
 
+def test_an_operation_that_raises_is_refused_in_one_line(folder: Path) -> None:
+    (folder / "own_ops.py").write_text("def broken(image, rng):\n    raise ValueError('rare')\n")
+    with pytest.raises(Refusal, match=r"operations=own_ops:broken: fails \(ValueError: rare, own_ops\.py, line 2\)"):
+        own_copies(folder, "broken", "")
+
+
 def test_operations_of_torchvision_can_be_wrapped(folder: Path) -> None:
     (folder / "own_ops.py").write_text(
         "import torch\n"

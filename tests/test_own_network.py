@@ -218,6 +218,23 @@ def test_what_cannot_be_trained_is_refused_before_any_image_is_read(
     assert "\n" not in str(refusal.value)
 
 
+def test_a_network_that_replaces_a_buffer_is_refused_before_any_image_is_read(folder: Path) -> None:
+    (folder / "own_net.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Counting(nn.Sequential):\n"
+        "    def __init__(self, *layers):\n"
+        "        super().__init__(*layers)\n"
+        "        self.register_buffer('calls', torch.zeros(()))\n"
+        "    def forward(self, images):\n"
+        "        self.calls = self.calls + 1\n"
+        "        return super().forward(images)\n"
+        "def build(num_outputs, in_channels, size_px):\n"
+        "    return Counting(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, num_outputs))\n"
+    )
+    with pytest.raises(Refusal, match="assigns a new tensor to its buffer calls: change the buffer in place"):
+        new_network(composed("model=custom", "model.factory=own_net:build", "trainer.device=cpu"))
+
+
 def test_looking_at_a_network_changes_nothing_and_its_last_layer_is_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3072), nn.Linear(3072, 1))"
     torch.manual_seed(0)

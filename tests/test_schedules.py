@@ -194,6 +194,11 @@ BY_PATH = [
     (["optimizer=custom", "optimizer.lr=1", "optimizer.factory=torch.optim:LBFGS"], r"fails \(TypeError: .*closure"),
     (["optimizer=custom", "optimizer.lr=1", "optimizer.factory=torch.optim:RAdam", "+optimizer.settings.rho=1"],
      r"optimizer\.factory=torch\.optim:RAdam: fails \(TypeError: .*rho"),
+    (["optimizer=custom", "optimizer.lr=1", "optimizer.factory=own_training:first_alone"],
+     "leaves out 1 of 2 parameters"),
+    (["optimizer=custom", "optimizer.lr=1", "optimizer.factory=own_training:faster"],
+     r"does not use optimizer\.lr=1\.0"),
+    (["optimizer=custom", "optimizer.lr=1", "optimizer.factory=own_training:leaves"], r"fails \(SystemExit: 0"),
 ]  # fmt: skip
 
 
@@ -206,7 +211,11 @@ def test_optimizers_and_schedules_by_path_are_tried_before_any_image_is_decoded(
     sys.modules.pop("own_training", None)
     Path("own_training.py").write_text(
         "from torch.optim.lr_scheduler import LambdaLR\n"
+        "from torch.optim import SGD\n"
         "def nothing(first, **settings): pass\n"
+        "def first_alone(parameters, lr): return SGD(list(parameters)[:1], lr=lr)\n"
+        "def faster(parameters, lr): return SGD(parameters, lr=5 * lr)\n"
+        "def leaves(parameters, lr): raise SystemExit(0)\n"
         "def rising(optimizer, epochs): return LambdaLR(optimizer, lambda epoch: 1 if epoch == 0 else -epochs)\n"
     )
     if told is None:

@@ -78,7 +78,7 @@ def refusing_failures(path: str, *, key: str) -> Iterator[None]:
         yield
     except (Refusal, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refusal(f"{key}={path}: fails ({describe_error(error)}): correct it") from None
 
 

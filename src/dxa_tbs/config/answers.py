@@ -133,8 +133,6 @@ def explain(error: Exception, folders: Sequence[Path]) -> str:
     if own := re.search(r"Could not override '(\w+\.settings)[.']", text):
         return f"{own[1]}: settings of your own code are added: write +{own[1]}.<name>=<value>, with a plus"
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        if unknown[1].split(".")[1:2] == ["settings"]:
-            return f"{unknown[1]}: write +{unknown[1]}=<value>: the + adds an argument of your function"
         if unknown[1] in _all_keys():
             return f"{unknown[1]}: the option chosen for {unknown[1].split('.')[0]} has no such setting"
         if re.fullmatch(r"augmentation\.operations\.\d+\.\w+", unknown[1]):

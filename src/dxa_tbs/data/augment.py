@@ -7,6 +7,7 @@ matter; see conf/augmentation.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import numpy as np
 import pandas as pd
 
 from dxa_tbs.errors import Refusal
+from dxa_tbs.own_code import refusing_failures
+
+KEY = "augmentation.operations"
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ def apply(operations: Sequence[Operation], image: np.ndarray, rng: np.random.Gen
     """
     shape = image.shape
     for operation in operations:
-        changed = operation.function(np.array(image, order="C"), rng, **operation.settings)  # a copy of its own
+        refusing = refusing_failures(operation.name, key=KEY) if operation.is_own else contextlib.nullcontext()
+        with refusing:
+            changed = operation.function(np.array(image, order="C"), rng, **operation.settings)  # a copy of its own
         if not isinstance(changed, np.ndarray) or changed.dtype != np.uint8 or changed.shape != shape:
             found = f"{changed.dtype} {changed.shape}" if isinstance(changed, np.ndarray) else type(changed).__name__
             raise Refusal(
-                f"augmentation.operations: {operation.name} returned {found} for image {image_id}: it must return a "
+                f"{KEY}: {operation.name} returned {found} for image {image_id}: it must return a "
                 f"NumPy array, uint8 {shape}"
             )
         image = changed

@@ -86,6 +86,8 @@ def load_state(network: nn.Module, state: State, path: Path, *, others: Sequence
     """
     kept = [name for name in state if not name.startswith(untouched) and not name.endswith("num_batches_tracked")]
     wanted = _like(state, {name: state[name] for name in kept})
+    if not hasattr(wanted, "_metadata"):  # a plain file, such as model.pt of a run
+        wanted = _like(network.state_dict(), wanted)
     try:
         missing, unexpected = network.load_state_dict(wanted, strict=False)
     except (RuntimeError, ValueError) as error:

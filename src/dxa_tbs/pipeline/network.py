@@ -135,6 +135,7 @@ def _inspect(
         Refusal: the network does not take images of this size, or does not return one row of outputs per image.
     """
     image = torch.zeros(1, size_px, size_px, dtype=torch.uint8, device=normalise.scale_C.device)
+    buffers = dict(model.named_buffers())
     try:
         layers, shape = describe_layers(model, normalise.to_input(image))
     except torch.OutOfMemoryError:
@@ -142,6 +143,8 @@ def _inspect(
     except Exception as error:  # the network can be the user's own: it can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refusal(f"preprocessing.size_px={size_px}: {name} does not take such images ({reason})") from None
+    if replaced := [key for key, buffer in model.named_buffers() if buffer is not buffers.get(key)]:
+        raise Refusal(f"model={name}: assigns a new tensor to its buffer {replaced[0]}: change the buffer in place")
     if shape != (1, num_outputs):
         raise Refusal(f"model={name}: its output for one image has shape {shape}, not {(1, num_outputs)}")
     return layers

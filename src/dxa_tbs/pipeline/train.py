@@ -31,6 +31,7 @@ from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.averaging import with_average
 from dxa_tbs.training.batches import Samples
 from dxa_tbs.training.changing import ChangingSamples
+from dxa_tbs.training.checkpoint import with_versions
 from dxa_tbs.training.device import peak_memory_mib, reset_peak_gpu_memory, synchronise
 from dxa_tbs.training.fit import Fitted, fit
 from dxa_tbs.training.memory import TOO_LITTLE_MEMORY, refusing_for_memory
@@ -232,7 +233,7 @@ def _fit(
             keeps_last=trainer.test_epoch is TestEpoch.last,
             on_progress=on_progress,
         )
-    learner.model.load_state_dict(fitted.state, strict=False)
+    learner.model.load_state_dict(with_versions(fitted.state, learner.model), strict=False)
     return fitted
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -40,7 +42,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
         Refusal: the file is damaged, is not a state dict, or belongs to another network.
     """
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, AttributeError) as error:
+        model.load_state_dict(with_versions(torch.load(path, map_location="cpu", weights_only=True), model))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Refusal(f"{path} does not contain the weights of this network: {reason}") from None
+
+
+def with_versions(state: Mapping[str, torch.Tensor], model: nn.Module) -> OrderedDict[str, torch.Tensor]:
+    """Return a plain state dict with the versions of the layers of `model`, without which some do not read it."""
+    found = OrderedDict(state)
+    found._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    return found

@@ -34,15 +34,22 @@ def custom_optimizer(
         capturable, fused: as for torch's optimizers; passed on to a factory that has these arguments.
 
     Raises:
-        Refusal: it fails, or returns something else.
+        Refusal: it fails, returns something else, leaves out parameters, or has another learning rate.
     """
-    build = import_named(factory, key=OPTIMIZER_KEY)
+    build, parameters = import_named(factory, key=OPTIMIZER_KEY), list(parameters)
     how = {"capturable": capturable} | ({} if "foreach" in settings else {"fused": fused})
     with refusing_failures(factory, key=OPTIMIZER_KEY):
         optimizer = build(parameters, lr=lr, **(_known(build, how) | dict(settings)))
     if not isinstance(optimizer, Optimizer):
         raise Refusal(
             f"{OPTIMIZER_KEY}={factory}: returns {type(optimizer).__name__}: return an optimizer of torch.optim"
+        )
+    updated = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if lacking := sum(id(parameter) not in updated for parameter in parameters):
+        raise Refusal(f"{OPTIMIZER_KEY}={factory}: leaves out {lacking} of {len(parameters)} parameters: give it all")
+    if not any(float(group["lr"]) == lr for group in optimizer.param_groups):
+        raise Refusal(
+            f"{OPTIMIZER_KEY}={factory}: does not use optimizer.lr={lr}: pass on the lr that it is called with"
         )
     return optimizer
 

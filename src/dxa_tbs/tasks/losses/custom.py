@@ -59,7 +59,10 @@ def try_loss(loss: Loss, outputs_BK: torch.Tensor, targets_B: torch.Tensor, *, f
             return loss(outputs, targets)
 
     outputs_BK = outputs_BK.detach().requires_grad_()
+    before = outputs_BK.detach().clone(), targets_B.clone()
     mean = compute(outputs_BK, targets_B)
+    if not all(torch.equal(now, then) for now, then in zip((outputs_BK, targets_B), before, strict=True)):
+        raise Refusal(f"{KEY}={factory}: changes outputs or targets in place: change copies of them")
     if not isinstance(mean, torch.Tensor) or mean.ndim or not mean.is_floating_point():
         got = f"a tensor {tuple(mean.shape)}" if isinstance(mean, torch.Tensor) else type(mean).__name__
         raise Refusal(f"{KEY}={factory}: its loss is {got}: return the mean over images, a tensor without dimensions")
