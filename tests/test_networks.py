@@ -97,6 +97,10 @@ def test_a_plain_state_dict_is_read_by_layers_that_have_versions(tmp_path: Path)
     images = torch.rand(1, 3, SIZE_PX, SIZE_PX)
     with torch.no_grad():
         assert torch.equal(again.eval()(images), trained.eval()(images))
+    plain = dict(theirs("mnasnet0_5").state_dict())
+    torch.save(plain, tmp_path / "plain.pth")
+    load_backbone(again, tmp_path / "plain.pth")
+    assert torch.equal(again.state_dict()["backbone.layers.0.weight"], plain["layers.0.weight"])
 
 
 def test_the_dropout_replaces_the_librarys_own_before_the_last_layer_alone() -> None:

@@ -164,8 +164,11 @@ def test_a_head_of_ones_own_trains_alone(folder: Path) -> None:
     ("typed", "told"),
     [
         (["model.factory=own_net:missing"], "model.factory=own_net:missing: cannot be imported (AttributeError"),
-        (["model.settings.width=3"], "model.settings.width: write +model.settings.width=<value>"),
-        (["model.settings={width: 3}"], "model.settings: write +model.settings=<value>"),
+        (
+            ["model.settings.width=3"],
+            "model.settings: settings of your own code are added: write +model.settings.<name>",
+        ),
+        (["model.settings={width: 3}"], "model.settings: settings of your own code are added: write +model.sett"),
     ],
 )
 def test_the_command_line_answers_in_one_line(typed: list[str], told: str, folder: Path) -> None:

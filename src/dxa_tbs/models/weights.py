@@ -86,10 +86,8 @@ def load_state(network: nn.Module, state: State, path: Path, *, others: Sequence
     """
     kept = [name for name in state if not name.startswith(untouched) and not name.endswith("num_batches_tracked")]
     wanted = _like(state, {name: state[name] for name in kept})
-    if not hasattr(wanted, "_metadata"):  # a plain file, such as model.pt of a run
-        wanted = _like(network.state_dict(), wanted)
     try:
-        missing, unexpected = network.load_state_dict(wanted, strict=False)
+        missing, unexpected = _load(network, wanted)
     except (RuntimeError, ValueError) as error:
         if shape := MISMATCH.search(str(error)):
             raise _of_another_network(path, f"its {shape[1]} has shape {shape[2]}") from None
@@ -98,6 +96,17 @@ def load_state(network: nn.Module, state: State, path: Path, *, others: Sequence
     unexpected = sorted(name for name in unexpected if not name.startswith(tuple(others)))
     if missing or unexpected:
         raise _of_another_network(path, f"it has no {missing[0]}" if missing else f"it has {unexpected[0]}")
+
+
+def _load(network: nn.Module, state: State) -> tuple[list[str], list[str]]:
+    """Load a state; a plain one, such as model.pt of a run, without the versions of its layers if they do without."""
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except ValueError:
+        if hasattr(state, "_metadata"):
+            raise
+        missing, unexpected = network.load_state_dict(_like(network.state_dict(), state), strict=False)
+    return missing, unexpected
 
 
 def read_state(path: Path) -> State:
