@@ -126,6 +126,7 @@ def test_a_slope_that_cannot_be_estimated_comes_with_the_reason() -> None:
     assert calibrated(labels, scores[None]).no_slope == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["brier", "log_loss", "slope", "intercept"])
 def test_standard_errors_agree_with_the_bootstrap(name: str) -> None:
     labels, scores = simulated(400, slope=0.7, shift=0.2)

@@ -146,6 +146,7 @@ def run(tmp_path: Path, cache_dir: Path, *typed: str) -> Path:
     return run_experiment(config, defaults=defaults_of(typed))
 
 
+@pytest.mark.slow
 def test_images_of_another_size_with_one_channel_are_trained_on_and_tested(tmp_path: Path, cache_dir: Path) -> None:
     typed = ("preprocessing.size_px=96", "model.input_mean=[0.0]", "model.input_std=[1.0]", "augmentation=none")
     small = run(tmp_path, cache_dir, *typed)

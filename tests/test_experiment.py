@@ -337,6 +337,7 @@ def test_nobody_is_called_a_patient_where_nobody_said_whose_the_images_are(
     assert html.count("It is not known which images belong to one patient") == (not is_known)
 
 
+@pytest.mark.slow
 def test_a_run_on_the_cpu_never_starts_cuda(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is a GPU: another process may need its memory."""
 

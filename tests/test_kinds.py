@@ -67,6 +67,7 @@ def configured(images: Path, root: Path, *typed: str) -> Config:
     return config
 
 
+@pytest.mark.slow
 def test_three_classes_and_values_are_trained_by_the_same_loop(images: Path, tmp_path: Path) -> None:
     steps = ("trainer.epochs=60", "trainer.patience=null", "trainer.batch_size=8")
     classes = run_experiment(configured(images, tmp_path, "task=three_classes", "optimizer.lr=0.02", *steps))

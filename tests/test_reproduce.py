@@ -70,6 +70,7 @@ def test_folds_are_gone_through_and_settings_of_a_kind_of_network_reach_that_kin
     assert {job.config.model.weights for job in jobs} == {"none"}
 
 
+@pytest.mark.slow
 def test_the_plan_shows_states_and_estimates_only_from_measured_epochs(tmp_path: Path) -> None:
     jobs = plan([f"output_root={tmp_path}"])
     assert show(jobs).count("not measured yet") == 15
