@@ -15,12 +15,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from filelock import FileLock
+from torch import nn
 
 from dxa_tbs.cache import cached_folder
+from dxa_tbs.config.choices import Precision
 from dxa_tbs.disk import create_array, explain, named_errors, one_line_errors
 from dxa_tbs.errors import Refusal
 from dxa_tbs.runs.files import write_text
+from dxa_tbs.training.batches import build_normalisation
+from dxa_tbs.training.features import frozen_features
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 SLEEPERS = """
@@ -138,6 +143,21 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_not_a_crash(tmp_path: P
         told = explain(error.value)
         assert told.endswith("history.csv: No space left on device: free some space, then give the same command again: "
                              "it goes on")  # fmt: skip
+
+
+@POSIX
+def test_features_that_do_not_fit_on_the_disk_are_refused_with_both_ways_out(tmp_path: Path) -> None:
+    pixels, normalise = (
+        np.zeros((4, 224, 224), np.uint8),
+        build_normalisation([0.0] * 3, [1.0] * 3, torch.device("cpu")),
+    )
+    told = r"too little space for the features \(needs .* GB.*give approach\.cache_features=false"
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        with pytest.raises(Refusal, match=told):
+            frozen_features(
+                nn.Flatten(), pixels, list("abcd"), normalise=normalise, precision=Precision.fp32, cache_dir=disk
+            )
+        assert [path.suffix for path in disk.iterdir()] == [".lock"]
 
 
 def test_errors_that_name_no_file_get_its_name() -> None:

@@ -19,7 +19,7 @@ from dxa_tbs.config.schema import Config
 from dxa_tbs.errors import Refusal
 from dxa_tbs.pipeline.experiment import run_experiment
 from dxa_tbs.pipeline.learner import Inputs, build_learner, place, take_samples
-from dxa_tbs.pipeline.rehearsal import build_schedule, optimizer_settings
+from dxa_tbs.pipeline.optimizer import build_schedule, optimizer_settings
 from dxa_tbs.pipeline.train import new_network, prepare_step, train
 from dxa_tbs.training.averaging import with_average
 from dxa_tbs.training.batches import Samples

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,10 +11,10 @@ from dxa_tbs.config.kinds import function_of, own_settings
 from dxa_tbs.config.schema import Config, CustomLossConfig, CustomOptimizerConfig, CustomScheduleConfig
 from dxa_tbs.errors import Refusal
 from dxa_tbs.own_code import refusing_failures
+from dxa_tbs.pipeline.optimizer import build_schedule, optimizer_settings
 from dxa_tbs.tasks.losses.custom import try_loss
 from dxa_tbs.tasks.task import Task
 from dxa_tbs.training.custom import OPTIMIZER_KEY, SCHEDULE_KEY
-from dxa_tbs.training.schedules import Schedule
 from dxa_tbs.training.step import build_optimizer
 
 NUM_IMAGES = 8
@@ -32,19 +31,6 @@ def rehearse(config: Config, task: Task, *, num_outputs: int, device: torch.devi
             _try_loss(config, config.loss.factory, task, num_outputs=num_outputs, device=device)
         if isinstance(config.optimizer, CustomOptimizerConfig) or isinstance(config.schedule, CustomScheduleConfig):
             _try_optimizer_and_schedule(config, device)
-
-
-def optimizer_settings(config: Config) -> dict[str, Any]:
-    """Return the keyword arguments of the configured optimizer."""
-    return {key: value for key, value in vars(config.optimizer).items() if key != "name"}
-
-
-def build_schedule(optimizer: torch.optim.Optimizer, config: Config) -> Schedule:
-    """Return the configured schedule of an optimizer."""
-    schedule: Schedule = function_of("schedule", config.schedule)(
-        optimizer, epochs=config.trainer.epochs, **own_settings(config.schedule)
-    )
-    return schedule
 
 
 def _try_loss(config: Config, factory: str, task: Task, *, num_outputs: int, device: torch.device) -> None:

@@ -24,8 +24,8 @@ from dxa_tbs.pipeline.augmentation import build_operations, new_images
 from dxa_tbs.pipeline.clock import Clock, watch_other_load
 from dxa_tbs.pipeline.learner import Inputs, Learner, build_learner, make_inputs, place, take_samples
 from dxa_tbs.pipeline.network import Network, build_network, moves_frozen_bn
+from dxa_tbs.pipeline.optimizer import build_schedule, optimizer_settings
 from dxa_tbs.pipeline.prepare import ImageSet
-from dxa_tbs.pipeline.rehearsal import build_schedule, optimizer_settings
 from dxa_tbs.pipeline.task import with_class_counts
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.averaging import with_average

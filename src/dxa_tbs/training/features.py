@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import nn
 
 from dxa_tbs.cache import cached_folder
 from dxa_tbs.config.choices import Precision
-from dxa_tbs.disk import create_array
+from dxa_tbs.disk import FULL, create_array
 from dxa_tbs.errors import Refusal
 from dxa_tbs.progress import OnProgress, Progress, ignore_progress
 from dxa_tbs.training.batches import EVAL_BATCH_SIZE, Normalisation
@@ -121,17 +120,15 @@ def _write(
 
 
 def _create(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
-    _require_space(folder, int(np.prod(shape)) * dtype.itemsize)
-    return create_array(folder / "features.npy", dtype, shape)
-
-
-def _require_space(folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
+    try:
+        return create_array(folder / "features.npy", dtype, shape)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
         raise Refusal(
-            f"cache_dir={folder.parent}: features need {num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free: "
-            "name another folder, or give approach.cache_features=false"
-        )
+            f"cache_dir={folder.parent}: too little space for the features ({error.strerror}): name another folder, or "
+            "give approach.cache_features=false"
+        ) from None
 
 
 def _recipe(
